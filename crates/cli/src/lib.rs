@@ -1,0 +1,1 @@
+//! Flags as data, output, hints, exit codes.

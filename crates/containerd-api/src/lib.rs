@@ -1,0 +1,1 @@
+//! containerd's gRPC API: messages, clients, servers; generated, data only.

@@ -1,0 +1,1 @@
+//! The containerd services with no wire in them.

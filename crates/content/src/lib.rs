@@ -1,0 +1,1 @@
+//! Content-addressed blobs, resumable ingests, leases, mark and sweep.

@@ -1,0 +1,1 @@
+//! State machines of containers, exec, networks, events; no HTTP.

@@ -1,0 +1,1 @@
+//! Pull, unpack, list and delete images over the two store traits.

@@ -1,0 +1,1 @@
+//! Query, follow and ship what containers wrote.

@@ -1,0 +1,1 @@
+//! The metadata database behind a thin trait; format numbers.

@@ -1,0 +1,1 @@
+//! The data plane: userland port proxy and its keeper.

@@ -1,0 +1,1 @@
+//! Bridges, IPAM, NAT and published ports.

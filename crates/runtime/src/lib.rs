@@ -1,0 +1,1 @@
+//! An OCI bundle to a created, running, stopped process.

@@ -1,0 +1,1 @@
+//! Walk, create and open under a root by descriptor.

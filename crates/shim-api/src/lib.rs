@@ -1,0 +1,1 @@
+//! Shim v2 task protocol: messages and ttrpc framing, data only.

@@ -1,0 +1,1 @@
+//! Snapshotters: overlayfs first, one conformance suite for every one.

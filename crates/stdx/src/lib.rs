@@ -1,0 +1,7 @@
+//! Small std-like helpers: atomic write, backoff, error chains, sizes and durations.
+//!
+//! What is here has no home elsewhere and is smaller than a page.
+
+pub mod atomic;
+pub mod error;
+pub mod failpoint;
