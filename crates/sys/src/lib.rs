@@ -1,1 +1,28 @@
-//! The only crate with unsafe: clone3, pidfd, openat2, mounts, namespaces, netlink, ttys.
+//! The only crate with `unsafe`: what rustix lacks of clone3, pidfd, mounts, namespaces, seccomp, descriptors and ttys.
+//!
+//! Every function is safe to call and returns the kernel's error unchanged. What rustix already offers is not repeated
+//! here unless its form does not fit (raw pids, C strings).
+
+pub mod bpf;
+pub mod caps;
+pub mod descriptors;
+pub mod exec;
+pub mod fdpass;
+pub mod flock;
+pub mod mount;
+pub mod namespace;
+pub mod pidfd;
+pub mod process;
+pub mod pty;
+pub mod seccomp;
+
+use std::io;
+
+/// The result of a system call that answers -1 with an error number.
+pub(crate) fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}

@@ -1,0 +1,96 @@
+//! The table of open descriptors.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use crate::check;
+
+/// Marks every descriptor from `first` on as close-on-exec. `close_range(2)`, or a walk of `/proc/self/fd` before
+/// Linux 5.11.
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: only flags of descriptors change; nothing is closed now.
+    let result = check(unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    });
+    match result {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) => walk(first),
+        Err(error) => Err(error),
+    }
+}
+
+fn walk(first: u32) -> io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let number = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok());
+        if let Some(fd) = number.filter(|fd| *fd >= first) {
+            // SAFETY: sets a flag; a descriptor that is gone meanwhile (the walk's own) answers EBADF, which is fine.
+            unsafe { libc::fcntl(fd as i32, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+    Ok(())
+}
+
+/// Takes over a descriptor that the caller of this program passed by number (socket activation, `--preserve-fds`).
+/// `EBADF` when it is not open, or is 0, 1 or 2.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    if number <= 2 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: asks for flags only.
+    check(libc::c_long::from(unsafe { libc::fcntl(number, libc::F_GETFD) }))?;
+    // SAFETY: it is open, and by contract of the program's start nobody else in it owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Makes `fd` also known as `number`, without close-on-exec, closing what was there. For 0, 1 and 2, and for numbers
+/// that a protocol prescribes right before an exec.
+pub fn duplicate_to(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
+    if fd.as_raw_fd() == number {
+        // SAFETY: clears the close-on-exec flag of an open descriptor.
+        return check(libc::c_long::from(unsafe {
+            libc::fcntl(number, libc::F_SETFD, 0)
+        }))
+        .map(drop);
+    }
+    // SAFETY: integers; what `number` named is closed, which the caller asked for.
+    check(libc::c_long::from(unsafe {
+        libc::dup3(fd.as_raw_fd(), number, 0)
+    }))
+    .map(drop)
+}
+
+/// Lowers or sets the close-on-exec flag of `number`.
+pub fn set_close_on_exec(number: RawFd, close: bool) -> io::Result<()> {
+    let flags = if close { libc::FD_CLOEXEC } else { 0 };
+    // SAFETY: changes a flag.
+    check(libc::c_long::from(unsafe {
+        libc::fcntl(number, libc::F_SETFD, flags)
+    }))
+    .map(drop)
+}
+
+/// A new anonymous file in memory, close-on-exec, sealable, executable. `memfd_create(2)`.
+pub fn memory_file(name: &CStr) -> io::Result<OwnedFd> {
+    const EXEC: libc::c_uint = 0x10; // Linux 6.3; unknown before
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: a C string that lives across the call.
+    let mut fd = check(unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), flags | EXEC) });
+    if fd
+        .as_ref()
+        .is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL))
+    {
+        // SAFETY: as above.
+        fd = check(unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), flags) });
+    }
+    // SAFETY: the kernel has just given us this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd? as i32) })
+}
