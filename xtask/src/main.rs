@@ -1,2 +1,37 @@
-//! To come.
-fn main() {}
+//! The house's own tool: `cargo xtask demo | test | bench | build | layers | tidy | lab`.
+
+mod build;
+mod lab;
+mod layers;
+mod oci_image;
+mod run;
+mod test;
+mod tidy;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  demo               set up, build, start a private engine and play the walk-through on it
+  test [--full]      set up, then everything that CI runs; --full has more random rounds
+  bench [WORDS]      measure beside the peers; a table, JSON and an SVG plot under target/bench
+  build              all programs, as they are shipped, into target/dist
+  lab                only the set-up: packages, peers, images
+  layers             check the edges between crates
+  tidy               check the habits of the house
+";
+
+fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["build"] => build::all().map(drop),
+        ["lab"] => lab::ensure().map(drop),
+        ["layers"] => layers::check(),
+        ["oci-image", rest @ ..] => oci_image::main(rest),
+        ["test", rest @ ..] => test::main(rest),
+        ["tidy"] => tidy::check(),
+        _ => bail!("{USAGE}"),
+    }
+}

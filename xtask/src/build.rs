@@ -1,0 +1,53 @@
+//! All programs as they are shipped.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::run::run;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// Their start-up is paid by every container: no relocation, whole-program optimisation.
+const TINY: [&str; 2] = ["lighter-runc", "containerd-shim-lighter-v1"];
+const DAEMONS: [&str; 4] = ["lighter", "lighterd", "lighter-containerd", "lighter-netd"];
+
+/// The root of the checkout.
+pub fn root() -> PathBuf {
+    // Cargo sets it to xtask's own directory at compile time.
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// Builds everything and returns the directory that holds all programs.
+pub fn all() -> Result<PathBuf> {
+    let dist = root().join("target/dist");
+    std::fs::create_dir_all(&dist)?;
+    let mut daemons = Command::new("cargo");
+    daemons.current_dir(root()).args(["build", "--release", "--locked"]);
+    for name in DAEMONS {
+        daemons.args(["--package", &format!("bin-{name}")]);
+    }
+    run(&mut daemons)?;
+    for name in DAEMONS {
+        place(&root().join(format!("target/{TARGET}/release/{name}")), &dist.join(name))?;
+    }
+    for name in TINY {
+        run(Command::new("cargo")
+            .current_dir(root())
+            .args(["rustc", "--locked", "--profile", "tiny", "--package", &format!("bin-{name}"), "--", "-C"])
+            .arg("relocation-model=static"))?;
+        place(&root().join(format!("target/{TARGET}/tiny/{name}")), &dist.join(name))?;
+    }
+    Ok(dist)
+}
+
+/// Replaces a program that may be running: by rename, never by writing into it. An equal file stays as it is.
+fn place(from: &Path, to: &Path) -> Result<()> {
+    let new = std::fs::read(from).with_context(|| format!("reading {}", from.display()))?;
+    if std::fs::read(to).is_ok_and(|old| old == new) {
+        return Ok(());
+    }
+    let beside = to.with_extension("new");
+    std::fs::copy(from, &beside).with_context(|| format!("copying to {}", beside.display()))?;
+    std::fs::rename(&beside, to).with_context(|| format!("placing {}", to.display()))
+}
