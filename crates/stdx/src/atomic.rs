@@ -30,7 +30,12 @@ pub fn write(path: &Path, data: &[u8], mode: u32, keep: Keep) -> io::Result<()> 
 }
 
 fn write_new(path: &Path, data: &[u8], mode: u32, keep: Keep) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(path)?;
     file.write_all(data)?;
     match keep {
         Keep::Power => file.sync_all(),

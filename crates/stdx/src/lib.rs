@@ -3,5 +3,7 @@
 //! What is here has no home elsewhere and is smaller than a page.
 
 pub mod atomic;
+pub mod clock;
 pub mod error;
 pub mod failpoint;
+pub mod kind;
