@@ -3,10 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use lighter_stdx::clock::Clock;
 use serde::Deserialize;
-
-/// Gives the time. A main passes the machine's clock.
-pub type Clock = fn() -> jiff::Timestamp;
 
 /// Where the API is served.
 #[derive(Debug, Clone, PartialEq, Eq)]

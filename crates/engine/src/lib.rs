@@ -6,6 +6,9 @@
 
 pub mod config;
 mod error;
+pub mod layer;
+mod names;
+mod socket;
 
 use std::sync::Arc;
 
@@ -22,11 +25,17 @@ pub struct Engine {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) config: Config,
+    pub(crate) layer: layer::Layer,
 }
 
 impl Engine {
     /// How this engine was set up.
     pub fn config(&self) -> &Config {
         &self.inner.config
+    }
+
+    /// The layer below.
+    pub fn layer(&self) -> &layer::Layer {
+        &self.inner.layer
     }
 }
