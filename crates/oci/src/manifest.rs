@@ -57,7 +57,7 @@ pub enum Document {
     /// An index or manifest list.
     Index(Index),
     /// A manifest.
-    Manifest(Manifest),
+    Manifest(Box<Manifest>),
 }
 
 #[derive(Deserialize)]
@@ -91,7 +91,9 @@ impl Document {
                 Err(Error::custom("a manifest calls itself an index"))
             }
             (Some(_), false) => serde_json::from_slice(json).map(Document::Index),
-            (None, true) => serde_json::from_slice(json).map(Document::Manifest),
+            (None, true) => {
+                serde_json::from_slice(json).map(|manifest| Document::Manifest(Box::new(manifest)))
+            }
             (None, false) if media_type::is_index(said) => serde_json::from_slice(json).map(Document::Index),
             (None, false) => Err(Error::custom("neither an index nor a manifest")),
         }
