@@ -61,8 +61,8 @@ pub trait Collectible: std::fmt::Debug + Send + Sync {
     /// Whether the node is one of this store's.
     fn owns(&self, node: &Node) -> bool;
 
-    /// Takes the record away. Called only for things that [`Collectible::things`] gave in the same transaction; those that refer to
-    /// others before those others.
+    /// Takes the record away. Called only for things that [`Collectible::things`] gave in the same transaction, in
+    /// any order.
     fn forget(&self, tx: &WriteTx<'_>, node: &Node) -> Result<()>;
 
     /// Removes from the disk what has no record any more; called after the records' removal was kept, on a thread that may block.

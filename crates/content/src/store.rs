@@ -1,6 +1,5 @@
 //! The content store as its users see it.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
@@ -9,10 +8,7 @@ use jiff::Timestamp;
 use lighter_oci::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
-
-/// Labels: short texts that users and the collector hang on things.
-pub type Labels = BTreeMap<String, String>;
+use crate::{Error, Labels, Result};
 
 /// A blob.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,7 +18,7 @@ mod writer;
 
 pub use db::Db;
 pub use error::Error;
-pub use tx::{Read, ReadTx, WriteTx};
+pub use tx::{Each, Read, ReadTx, WriteTx};
 
 /// What a write must survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,18 +6,16 @@ use serde::de::DeserializeOwned;
 
 use crate::Error;
 
+/// What a scan calls with each key and its value.
+pub type Each<'a> = dyn FnMut(&str, &[u8]) -> Result<(), Error> + 'a;
+
 /// Reading records. Implemented by [`ReadTx`] and [`WriteTx`], so that a look-up is written once for both.
 pub trait Read {
     /// The value of `key` in `bucket`.
     fn get(&self, bucket: &str, key: &str) -> Result<Option<Vec<u8>>, Error>;
 
     /// Calls `each` with every key of `bucket` that starts with `prefix`, and its value, in the order of the keys' bytes.
-    fn scan(
-        &self,
-        bucket: &str,
-        prefix: &str,
-        each: &mut dyn FnMut(&str, &[u8]) -> Result<(), Error>,
-    ) -> Result<(), Error>;
+    fn scan(&self, bucket: &str, prefix: &str, each: &mut Each<'_>) -> Result<(), Error>;
 
     /// The names of the buckets that hold something and start with `prefix`, in order.
     fn buckets(&self, prefix: &str) -> Result<Vec<String>, Error>;
@@ -111,12 +109,7 @@ impl Read for ReadTx<'_> {
         get(self.connection, bucket, key)
     }
 
-    fn scan(
-        &self,
-        bucket: &str,
-        prefix: &str,
-        each: &mut dyn FnMut(&str, &[u8]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn scan(&self, bucket: &str, prefix: &str, each: &mut Each<'_>) -> Result<(), Error> {
         scan(self.connection, bucket, prefix, each)
     }
 
@@ -130,12 +123,7 @@ impl Read for WriteTx<'_> {
         get(self.connection, bucket, key)
     }
 
-    fn scan(
-        &self,
-        bucket: &str,
-        prefix: &str,
-        each: &mut dyn FnMut(&str, &[u8]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn scan(&self, bucket: &str, prefix: &str, each: &mut Each<'_>) -> Result<(), Error> {
         scan(self.connection, bucket, prefix, each)
     }
 
@@ -154,12 +142,7 @@ fn get(connection: &Connection, bucket: &str, key: &str) -> Result<Option<Vec<u8
     )
 }
 
-fn scan(
-    connection: &Connection,
-    bucket: &str,
-    prefix: &str,
-    each: &mut dyn FnMut(&str, &[u8]) -> Result<(), Error>,
-) -> Result<(), Error> {
+fn scan(connection: &Connection, bucket: &str, prefix: &str, each: &mut Each<'_>) -> Result<(), Error> {
     let sql = "SELECT key, value FROM kv WHERE bucket = ?1 AND key >= ?2 ORDER BY key";
     let mut statement = read(connection.prepare_cached(sql))?;
     let mut rows = read(statement.query(params![bucket, prefix]))?;
