@@ -1,0 +1,96 @@
+//! Architectures whose calls one kernel takes.
+
+/// The names that a profile on this machine may list and that have an effect here.
+#[cfg(target_arch = "x86_64")]
+pub const NAMES: &[&str] = &["SCMP_ARCH_X86", "SCMP_ARCH_X86_64", "SCMP_ARCH_X32"];
+/// The names that a profile on this machine may list and that have an effect here.
+#[cfg(target_arch = "aarch64")]
+pub const NAMES: &[&str] = &["SCMP_ARCH_AARCH64"];
+
+/// One way to number the calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Numbering {
+    #[cfg(target_arch = "x86_64")]
+    X86_64,
+    #[cfg(target_arch = "x86_64")]
+    X32,
+    #[cfg(target_arch = "x86_64")]
+    X86,
+    #[cfg(target_arch = "aarch64")]
+    Aarch64,
+}
+
+/// Added to x32 call numbers.
+pub(crate) const X32_BIT: u32 = 0x4000_0000;
+
+impl Numbering {
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) const NATIVE: Self = Self::X86_64;
+    #[cfg(target_arch = "aarch64")]
+    pub(crate) const NATIVE: Self = Self::Aarch64;
+
+    /// By the profile's name; an architecture of another machine is `None`, no call of it gets here.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name {
+            #[cfg(target_arch = "x86_64")]
+            "SCMP_ARCH_X86_64" => Some(Self::X86_64),
+            #[cfg(target_arch = "x86_64")]
+            "SCMP_ARCH_X32" => Some(Self::X32),
+            #[cfg(target_arch = "x86_64")]
+            "SCMP_ARCH_X86" => Some(Self::X86),
+            #[cfg(target_arch = "aarch64")]
+            "SCMP_ARCH_AARCH64" => Some(Self::Aarch64),
+            _ => None,
+        }
+    }
+
+    /// `AUDIT_ARCH_*`: what the kernel tells a filter.
+    pub(crate) fn audit(self) -> u32 {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::X86_64 | Self::X32 => 0xc000_003e,
+            #[cfg(target_arch = "x86_64")]
+            Self::X86 => 0x4000_0003,
+            #[cfg(target_arch = "aarch64")]
+            Self::Aarch64 => 0xc000_00b7,
+        }
+    }
+
+    /// Whether arguments have 64 bits.
+    pub(crate) fn is_wide(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::X86 => false,
+            _ => true,
+        }
+    }
+
+    /// The number of the call `name`.
+    pub(crate) fn number(self, name: &str) -> Option<u32> {
+        let find = |table: &[(&str, u32)]| {
+            table
+                .binary_search_by_key(&name, |(known, _)| known)
+                .ok()
+                .map(|index| table[index].1)
+        };
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::X86_64 => find(crate::table::x86_64::CALLS),
+            #[cfg(target_arch = "x86_64")]
+            Self::X86 => find(crate::table::x86::CALLS),
+            #[cfg(target_arch = "x86_64")]
+            Self::X32 => find(crate::table::x32::CALLS)
+                .or_else(|| {
+                    let absent = crate::table::x32::ABSENT.binary_search(&name).is_ok();
+                    if absent {
+                        None
+                    } else {
+                        find(crate::table::x86_64::CALLS)
+                    }
+                })
+                .map(|number| number | X32_BIT),
+            #[cfg(target_arch = "aarch64")]
+            Self::Aarch64 => find(crate::table::aarch64::CALLS),
+        }
+    }
+}
