@@ -10,6 +10,7 @@
 
 mod container;
 mod exec;
+mod filters;
 pub mod go;
 mod host;
 mod image;
@@ -19,6 +20,7 @@ mod system;
 
 pub use container::*;
 pub use exec::*;
+pub use filters::Filters;
 pub use host::*;
 pub use image::*;
 pub use network::*;

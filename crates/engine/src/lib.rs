@@ -6,6 +6,8 @@
 
 pub mod config;
 mod error;
+pub mod events;
+pub mod images;
 pub mod layer;
 mod names;
 mod socket;
@@ -26,6 +28,8 @@ pub struct Engine {
 pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) layer: layer::Layer,
+    pub(crate) events: events::Bus,
+    pub(crate) images: images::Store,
 }
 
 impl Engine {
