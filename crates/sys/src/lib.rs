@@ -11,10 +11,13 @@ pub mod fdpass;
 pub mod flock;
 pub mod mount;
 pub mod namespace;
+pub mod netlink;
+pub mod overlay;
 pub mod pidfd;
 pub mod process;
 pub mod pty;
 pub mod seccomp;
+pub mod signals;
 
 use std::io;
 
