@@ -1,1 +1,18 @@
 //! The containerd services with no wire in them.
+
+#![forbid(unsafe_code)]
+
+mod any;
+pub mod config;
+pub mod containers;
+mod error;
+mod event_types;
+pub mod events;
+pub mod identifier;
+pub mod images;
+pub mod namespaces;
+mod roots;
+pub mod tasks;
+pub mod time;
+
+pub use error::{Error, Kind, Result};

@@ -7,3 +7,4 @@ pub mod clock;
 pub mod error;
 pub mod failpoint;
 pub mod kind;
+pub mod unix_socket;
