@@ -94,8 +94,9 @@ impl<'de> Deserialize<'de> for ContainerCreateRequest {
     /// By hand, as serde's `flatten` would lose Go's rules for keys.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = serde_json::Value::deserialize(deserializer)?;
-        let config = go::from_value(value.clone()).map_err(serde::de::Error::custom)?;
-        let rest: CreateRest = go::from_value(value).map_err(serde::de::Error::custom)?;
+        let place = |error: go::Error| serde::de::Error::custom(error.place());
+        let config = go::from_value(value.clone()).map_err(place)?;
+        let rest: CreateRest = go::from_value(value).map_err(place)?;
         Ok(Self {
             config,
             host_config: rest.host_config,

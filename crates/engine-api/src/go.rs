@@ -64,6 +64,14 @@ impl de::Error for Error {
 }
 
 impl Error {
+    /// Where and what, without saying again that it is about JSON.
+    pub(crate) fn place(&self) -> String {
+        let text = self.to_string();
+        text.strip_prefix("invalid JSON: ")
+            .map(str::to_owned)
+            .unwrap_or(text)
+    }
+
     fn within(self, outer: &str) -> Self {
         match self {
             Self::Shape { path, message } => {

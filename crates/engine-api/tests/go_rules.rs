@@ -1,5 +1,7 @@
 //! Bodies as real clients write them.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use lighter_engine_api::{ContainerCreateRequest, ContainerSummary, HostConfig, go};
 
 fn create(body: &str) -> ContainerCreateRequest {

@@ -1,6 +1,8 @@
 //! What Docker 28.5.2 answered on a Linux machine (`captures/`), read into our types and written again: not a byte may
 //! differ, so keys, their order, `null`, `[]` and what is left out are all Docker's.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use lighter_engine_api as api;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -81,11 +81,6 @@ impl Call {
             ))),
         }
     }
-
-    /// Whether the client asks for the connection itself.
-    pub(crate) fn upgrades(&self) -> bool {
-        self.headers.contains_key(http::header::UPGRADE)
-    }
 }
 
 async fn read(incoming: hyper::body::Incoming) -> Result<Bytes> {
@@ -184,7 +179,8 @@ fn timestamp(text: &str) -> Option<Timestamp> {
 
 /// `%2F` and, in parameters, `+` undone. What is no valid escape stays; what is no UTF-8 is replaced.
 pub(crate) fn decoded(text: &str, plus: bool) -> Cow<'_, str> {
-    if !text.contains('%') && !(plus && text.contains('+')) {
+    let escaped = text.contains('%') || plus && text.contains('+');
+    if !escaped {
         return Cow::Borrowed(text);
     }
     let bytes = text.as_bytes();

@@ -47,6 +47,8 @@ async fn connection(conn: Conn, engine: Engine) {
     };
     let service = service_fn(move |request| respond(engine.clone(), request));
     let served = hyper::server::conn::http1::Builder::new()
+        // As Go writes them: not every client reads them in any case.
+        .title_case_headers(true)
         .serve_connection(TokioIo::new(conn), service)
         .with_upgrades()
         .await;

@@ -73,8 +73,14 @@ impl Engine {
         let (sender, mut heard) = mpsc::channel(64);
         let task = AbortOnDrop(tokio::spawn(transfer.run(sender)));
 
-        // Until the first word about a layer nothing has been found, and an error can still be a status.
-        let first = heard.recv().await;
+        // Until the first word about a blob nothing has been found, and an error can still be a status.
+        let mut first = heard.recv().await;
+        while first
+            .as_ref()
+            .is_some_and(|progress| !progress.name.contains("sha256:"))
+        {
+            first = heard.recv().await;
+        }
         if first.is_none() {
             let mut task = task;
             let outcome = task.outcome().await;
@@ -112,11 +118,7 @@ impl Engine {
             .tag()
             .map(str::to_owned)
             .unwrap_or_else(|| reference.digest().map(ToString::to_string).unwrap_or_default());
-        let repository = match reference.domain() {
-            lighter_oci::DEFAULT_DOMAIN => reference.path().to_owned(),
-            _ => reference.path().to_owned(),
-        };
-        let start = JsonMessage::about(head, format!("Pulling from {repository}"));
+        let start = JsonMessage::about(head, format!("Pulling from {}", reference.path()));
         let engine = self.clone();
         let told = async_lines(move |out| async move {
             let mut layers = Layers::default();

@@ -68,7 +68,8 @@ impl Engine {
         Ok(done)
     }
 
-    /// Takes one name off, and the digests of its repository when no tag of it is left. Answers the records that are left.
+    /// Takes one name off; a tag takes the digest of its repository along when it was the last. Answers the records that are
+    /// left.
     async fn untag(
         &self,
         reference: &Reference,
@@ -77,16 +78,25 @@ impl Engine {
         done: &mut Vec<ImageDeleteResponseItem>,
     ) -> Result<Vec<Record>> {
         let full = reference.clone().or_latest().to_string();
-        let names = match records.iter().any(|record| record.name == full) {
-            true => HashSet::from([full]),
-            // `name@digest` of what was pulled by tag.
-            false => records
-                .iter()
-                .filter(|record| names::repository(&record.name) == Some(reference.name().as_str()))
-                .map(|record| record.name.clone())
-                .collect(),
-        };
-        self.drop_records(image, records, &names, done).await
+        if records.iter().any(|record| record.name == full) {
+            return self
+                .drop_records(image, records, &HashSet::from([full]), done)
+                .await;
+        }
+        // `name@digest` of what was pulled by tag: the tag stays, and knows no digest any more.
+        let mut left = records;
+        for record in &mut left {
+            if names::repository(&record.name) == Some(reference.name().as_str()) && !record.local {
+                self.inner.images.put(&record.name, &image.target, true).await?;
+                record.local = true;
+            }
+        }
+        self.publish_image(image, "untag", image.id.as_str(), image.id.as_str());
+        done.push(ImageDeleteResponseItem {
+            untagged: reference.familiar(),
+            ..Default::default()
+        });
+        Ok(left)
     }
 
     /// Removes the records `names` and says so; the image itself is kept by a nameless record when none is left.

@@ -25,7 +25,13 @@ impl Engine {
             }
             self.keep_nameless(&old.name).await?;
         }
-        self.inner.images.put(&full, &image.target, true).await?;
+        // A repository that knows the image by its digest goes on to.
+        let pulled = self
+            .records_of(&image)
+            .await?
+            .iter()
+            .any(|record| !record.local && names::repository(&record.name) == Some(new.name().as_str()));
+        self.inner.images.put(&full, &image.target, !pulled).await?;
         self.publish_image(&image, "tag", image.id.as_str(), &new.familiar());
         Ok(())
     }
