@@ -363,6 +363,12 @@ async fn forward(mut incoming: tonic::Streaming<Any>, heard: mpsc::Sender<transf
         let Some(Ok(progress)) = any::unpack::<transfer_types::Progress>(&message) else {
             continue;
         };
+        tracing::trace!(
+            event = progress.event,
+            name = progress.name,
+            progress = progress.progress,
+            "told"
+        );
         if heard.send(progress).await.is_err() {
             return;
         }

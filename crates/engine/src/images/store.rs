@@ -188,9 +188,17 @@ impl Store {
         })
     }
 
-    /// The first manifest of an index that this machine can run and that is here.
+    /// The first manifest of an index that this machine can run and that is here; else, of a pull for another platform,
+    /// the first that is here at all.
     async fn choose(&self, target: &Digest, index: &lighter_oci::Index) -> Result<(Digest, Manifest)> {
-        for candidate in index.matching(&self.platform) {
+        let own = index.matching(&self.platform);
+        let named = |candidate: &&Descriptor| {
+            candidate
+                .platform
+                .as_ref()
+                .is_some_and(|platform| platform.os != "unknown")
+        };
+        for candidate in own.into_iter().chain(index.manifests.iter().filter(named)) {
             match self.blob(&candidate.digest).await {
                 Ok(bytes) => {
                     if let Document::Manifest(manifest) = parse(&candidate.digest, &bytes)? {
