@@ -6,7 +6,7 @@ use lighter_engine::Engine;
 
 use crate::answer::{Failure, Result};
 use crate::request::{Call, Incoming, Query, Version, decoded};
-use crate::routes::{containers, exec, images, networks, system};
+use crate::routes::{containers, exec, images, logs, networks, system};
 
 /// An outcome and the version that was asked for.
 pub(crate) struct Routed {
@@ -94,7 +94,7 @@ async fn dispatch(call: Call, segments: &[&str]) -> Result {
             [id, "rename"] if post => containers::rename(call, id).await,
             [id, "wait"] if post => containers::wait(call, id).await,
             [id, "attach"] if post => containers::attach(call, id).await,
-            [id, "logs"] if get => containers::logs(call, id).await,
+            [id, "logs"] if get => logs::answer(call, id),
             [id, "resize"] if post => containers::resize(call, id).await,
             [id, "top"] if get => containers::top(call, id).await,
             [id, "exec"] if post => exec::create(call, id).await,

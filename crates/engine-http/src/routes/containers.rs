@@ -7,7 +7,6 @@ use http::StatusCode;
 use lighter_engine::containers::{AttachOptions, ListOptions, RemoveOptions, StopOptions, WaitCondition};
 use lighter_engine_api::{ContainerConfig, ContainerCreateRequest};
 
-use super::logs;
 use crate::answer::{
     Answer, Failure, JSON, Result, json, json_line, json_with, no_content, status, streamed,
 };
@@ -122,10 +121,6 @@ pub(crate) async fn attach(call: Call, id: &str) -> Result {
     };
     let attached = call.engine.attach(id, options).await?;
     Ok(Answer::Hijack(Hijack::new(attached)))
-}
-
-pub(crate) async fn logs(call: Call, id: &str) -> Result {
-    logs::answer(call, id).await
 }
 
 pub(crate) async fn resize(call: Call, id: &str) -> Result {

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
-use lighter_engine::containers::{LogOptions, StreamKind};
+use lighter_engine::containers::StreamKind;
+use lighter_engine::logs::LogOptions;
 use lighter_logs::{Entry, Source};
 
 use crate::answer::{Failure, Result, streamed};
@@ -25,7 +26,7 @@ struct Look {
     multiplexed: bool,
 }
 
-pub(crate) async fn answer(call: Call, id: &str) -> Result {
+pub(crate) fn answer(call: Call, id: &str) -> Result {
     let query = &call.query;
     let (stdout, stderr) = (query.flag("stdout"), query.flag("stderr"));
     if !stdout && !stderr {
@@ -40,7 +41,7 @@ pub(crate) async fn answer(call: Call, id: &str) -> Result {
         since: query.time("since")?,
         until: query.time("until")?,
     };
-    let (tty, entries) = call.engine.logs(id, options).await?;
+    let (tty, entries) = call.engine.logs(id, options)?;
     let look = Look {
         stdout,
         stderr,
