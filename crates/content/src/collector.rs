@@ -50,7 +50,7 @@ impl Collector {
     /// files. After an error in the removal of files the rest is still removed, and the first error returned.
     pub async fn collect(&self) -> Result<Collected> {
         let (this, now) = (self.clone(), self.clock.now());
-        let collected = self
+        let (forgotten, expired) = self
             .db
             .write_async(Durability::Kill, move |tx| this.mark(tx, now))
             .await?;
@@ -58,21 +58,23 @@ impl Collector {
         blocking(move || {
             let mut first = Ok(());
             for store in &stores {
-                let own: Vec<Node> = collected
-                    .removed
+                let own: Vec<Forgotten> = forgotten
                     .iter()
-                    .filter(|node| store.owns(node))
+                    .filter(|(node, _)| store.owns(node))
                     .cloned()
                     .collect();
                 first = first.and(store.sweep(&own));
             }
-            first.map(|()| collected)
+            first.map(|()| Collected {
+                removed: forgotten.into_iter().map(|(node, _)| node).collect(),
+                expired,
+            })
         })
         .await
     }
 
     /// Finds what is not reached and takes its records away.
-    fn mark(&self, tx: &WriteTx<'_>, now: Timestamp) -> Result<Collected> {
+    fn mark(&self, tx: &WriteTx<'_>, now: Timestamp) -> Result<(Vec<Forgotten>, Vec<ExpiredLease>)> {
         let mut marks = Marks::default();
         for store in &self.stores {
             for thing in store.things(tx)? {
@@ -98,14 +100,22 @@ impl Collector {
             .filter(|node| !marks.reached.contains(node))
             .collect();
         removed.sort();
-        for node in &removed {
-            for store in self.stores.iter().filter(|store| store.owns(node)) {
-                store.forget(tx, node)?;
+        let mut forgotten = Vec::with_capacity(removed.len());
+        for node in removed {
+            let mut number = None;
+            for store in self.stores.iter().filter(|store| store.owns(&node)) {
+                number = store.forget(tx, &node)?;
             }
+            forgotten.push((node, number));
         }
-        Ok(Collected { removed, expired })
+        Ok((forgotten, expired))
     }
 }
+
+/// A thing without a record, and the number that its store knows its files by.
+type Forgotten = (Node, Option<u64>);
+/// Namespace and name.
+type ExpiredLease = (String, String);
 
 #[derive(Default)]
 struct Marks {

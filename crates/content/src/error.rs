@@ -90,6 +90,17 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A store that is collected failed.
+    #[error("collect from {name}")]
+    Store {
+        /// The store's name.
+        name: &'static str,
+        /// The sort of failure.
+        kind: Kind,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A background task of the store died.
     #[error("a task of the content store panicked")]
     Panicked,
@@ -109,7 +120,7 @@ impl Error {
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Kind::Exhausted,
             Error::Io { .. } | Error::Panicked => Kind::Internal,
             Error::Meta(error) => error.kind(),
-            Error::Remote { kind, .. } => *kind,
+            Error::Remote { kind, .. } | Error::Store { kind, .. } => *kind,
         }
     }
 }

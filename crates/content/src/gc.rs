@@ -62,11 +62,11 @@ pub trait Collectible: std::fmt::Debug + Send + Sync {
     fn owns(&self, node: &Node) -> bool;
 
     /// Takes the record away. Called only for things that [`Collectible::things`] gave in the same transaction, in
-    /// any order.
-    fn forget(&self, tx: &WriteTx<'_>, node: &Node) -> Result<()>;
+    /// any order. Gives a number by which [`Collectible::sweep`] finds the files, if it needs one.
+    fn forget(&self, tx: &WriteTx<'_>, node: &Node) -> Result<Option<u64>>;
 
     /// Removes from the disk what has no record any more; called after the records' removal was kept, on a thread that may block.
-    fn sweep(&self, forgotten: &[Node]) -> Result<()>;
+    fn sweep(&self, forgotten: &[(Node, Option<u64>)]) -> Result<()>;
 }
 
 /// Where marking starts: the images, the containers.

@@ -478,15 +478,15 @@ impl Collectible for LocalContent {
         matches!(node, Node::Content { .. })
     }
 
-    fn forget(&self, tx: &WriteTx<'_>, node: &Node) -> Result<()> {
+    fn forget(&self, tx: &WriteTx<'_>, node: &Node) -> Result<Option<u64>> {
         if let Node::Content { namespace, digest } = node {
             tx.delete(&bucket(namespace), digest.as_str())?;
         }
-        Ok(())
+        Ok(None)
     }
 
-    fn sweep(&self, forgotten: &[Node]) -> Result<()> {
-        let digests = forgotten.iter().filter_map(|node| match node {
+    fn sweep(&self, forgotten: &[(Node, Option<u64>)]) -> Result<()> {
+        let digests = forgotten.iter().filter_map(|(node, _)| match node {
             Node::Content { digest, .. } => Some(digest),
             Node::Snapshot { .. } => None,
         });

@@ -9,9 +9,14 @@
 
 mod error;
 mod mount;
+pub mod overlayfs;
+mod record;
 mod snapshotter;
+mod trash;
+mod usage;
 
 pub use error::{Error, Result};
 pub use lighter_content::Labels;
-pub use mount::Mount;
+pub use mount::{Mount, unmount};
+pub use overlayfs::Overlayfs;
 pub use snapshotter::{Info, Kind, Snapshotter, Snapshotters, Usage};
