@@ -1,1 +1,1 @@
-//! To come.
+//! The whole chain through public doors: see `tests/`.
