@@ -1,1 +1,23 @@
-//! Distribution client: resolve, fetch, auth, mirrors.
+//! Distribution client: resolve and fetch from registries and their mirrors.
+//!
+//! A [`Client`] knows where hosts are configured (containerd's `certs.d` directories) and whom to ask for credentials; a
+//! [`Repository`] is one name on the hosts that serve it, mirrors first. Bodies are checked against their digests by whoever
+//! keeps them; manifests, which are small, are checked here.
+//!
+//! Sources: the OCI distribution-spec; "Docker Registry v2 authentication via central service"; containerd's docs/hosts.md.
+
+#![forbid(unsafe_code)]
+
+mod auth;
+mod blob;
+mod challenge;
+mod error;
+mod hosts;
+mod http;
+mod repository;
+mod tls;
+
+pub use auth::{Credential, Credentials, NoCredentials};
+pub use blob::Blob;
+pub use error::{Error, Result};
+pub use repository::{Client, Options, Repository, Resolved};

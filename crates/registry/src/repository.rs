@@ -1,0 +1,478 @@
+//! A name on the hosts that serve it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, Uri, header};
+use hyper::body::Incoming;
+use lighter_oci::{Descriptor, Digest, Reference, media_type};
+use rustls::RootCertStore;
+
+use crate::auth::{Auth, Credentials, NoCredentials};
+use crate::blob::Blob;
+use crate::challenge;
+use crate::hosts::{self, HostConfig};
+use crate::http::{Http, shown};
+use crate::{Error, Result, tls};
+
+/// Bytes that a manifest or an index may have: as many as registries themselves take.
+const MOST_OF_MANIFEST: usize = 4 << 20;
+const MOST_REDIRECTS: usize = 10;
+/// Tries of a request that fails in passing.
+const TRIES: u32 = 3;
+
+/// How to reach registries.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Directory with a directory for each registry that is not reached in the plain way (containerd's `certs.d`).
+    pub hosts: Option<PathBuf>,
+    /// The authorities to trust, PEM: the text of `/etc/ssl/certs/ca-certificates.crt`.
+    pub authorities: Arc<[u8]>,
+    /// Whom to ask for credentials.
+    pub credentials: Arc<dyn Credentials>,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// How long an answer, or the next bytes of one, may take.
+    pub stall_timeout: Duration,
+    /// The pause before the second try of what failed in passing; it doubles with each.
+    pub retry_pause: Duration,
+    /// What we call ourselves.
+    pub user_agent: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            hosts: None,
+            authorities: Arc::default(),
+            credentials: Arc::new(NoCredentials),
+            connect_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(60),
+            retry_pause: Duration::from_millis(500),
+            user_agent: concat!("lighter/", env!("CARGO_PKG_VERSION")).into(),
+        }
+    }
+}
+
+/// A client of registries.
+#[derive(Debug, Clone)]
+pub struct Client {
+    options: Options,
+    roots: RootCertStore,
+}
+
+/// What a reference names now.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The manifest or index.
+    pub descriptor: Descriptor,
+    /// Its bytes, checked, if they came along.
+    pub body: Option<Bytes>,
+}
+
+/// A name on the hosts that serve it, mirrors first.
+#[derive(Debug)]
+pub struct Repository {
+    name: String,
+    domain: String,
+    hosts: Vec<Arc<Host>>,
+    pub(crate) retry_pause: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) struct Host {
+    config: HostConfig,
+    pub(crate) http: Http,
+    /// For the places that this host redirects to.
+    elsewhere: Http,
+    auth: Auth,
+    namespace: Option<String>,
+    scope: String,
+    base: String,
+}
+
+impl Client {
+    /// A client with these options.
+    pub fn new(options: Options) -> Client {
+        let roots = tls::roots(&options.authorities);
+        Client { options, roots }
+    }
+
+    /// The repository of `reference`, on the hosts that are configured for it now.
+    pub fn repository(&self, reference: &Reference) -> Result<Repository> {
+        let options = &self.options;
+        let http = |host: Option<&HostConfig>| {
+            let tls = tls::config(&self.roots, host)?;
+            Ok::<_, Error>(Http::new(
+                tls,
+                options.connect_timeout,
+                options.stall_timeout,
+                &options.user_agent,
+            ))
+        };
+        let domain = reference.domain();
+        let elsewhere = http(None)?;
+        let hosts = hosts::hosts(options.hosts.as_deref(), domain)?;
+        let hosts = hosts.into_iter().map(|config| {
+            Ok(Arc::new(Host {
+                http: http(Some(&config))?,
+                elsewhere: elsewhere.clone(),
+                auth: Auth::new(Arc::clone(&options.credentials), &config.authority, domain),
+                namespace: config.is_mirror.then(|| domain.to_owned()),
+                scope: format!("repository:{}:pull", reference.path()),
+                base: format!(
+                    "{}://{}{}/{}",
+                    config.scheme,
+                    config.authority,
+                    config.path,
+                    reference.path()
+                ),
+                config,
+            }))
+        });
+        Ok(Repository {
+            name: reference.path().to_owned(),
+            domain: domain.to_owned(),
+            hosts: hosts.collect::<Result<_>>()?,
+            retry_pause: options.retry_pause,
+        })
+    }
+}
+
+impl Repository {
+    /// The path within the registry: `library/ubuntu`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The registry's name as users write it: `docker.io`.
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// What the tag or digest of `reference` names. With a digest only that very content is accepted.
+    pub async fn resolve(&self, reference: &Reference) -> Result<Resolved> {
+        let reference = reference.clone().or_latest();
+        let by_digest = reference.digest().cloned();
+        let object = match (&by_digest, reference.tag()) {
+            (Some(digest), _) => digest.as_str(),
+            (None, tag) => tag.unwrap_or(lighter_oci::DEFAULT_TAG),
+        };
+        let may = |host: &Host| {
+            if by_digest.is_some() {
+                host.config.pull
+            } else {
+                host.config.resolve
+            }
+        };
+        self.each_host(may, async |host| host.head(object, by_digest.as_ref()).await)
+            .await
+    }
+
+    /// The manifest or index that `descriptor` points at, checked.
+    pub async fn manifest(&self, descriptor: &Descriptor) -> Result<Bytes> {
+        self.each_host(
+            |host| host.config.pull,
+            async |host| {
+                let digest = &descriptor.digest;
+                let (uri, answer) = host
+                    .get(
+                        "manifests",
+                        digest.as_str(),
+                        &manifest_headers(Some(&descriptor.media_type)),
+                    )
+                    .await?;
+                let body = host.http.body(answer, &uri, MOST_OF_MANIFEST).await?;
+                check(&uri, &body, digest).map(|()| body)
+            },
+        )
+        .await
+    }
+
+    /// Begins to read the blob that `descriptor` points at from byte `offset`. What comes is not checked yet.
+    pub async fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Blob> {
+        self.each_host(
+            |host| host.config.pull,
+            async |host| Blob::open(Arc::clone(host), descriptor.clone(), offset, self.retry_pause).await,
+        )
+        .await
+    }
+
+    /// Asks one host after the other. The last one's error is told, which is the registry's own; a mirror's only if it is not worse.
+    async fn each_host<T>(
+        &self,
+        may: impl Fn(&Host) -> bool,
+        ask: impl AsyncFn(&Arc<Host>) -> Result<T>,
+    ) -> Result<T> {
+        let mut failure = None;
+        for host in self.hosts.iter().filter(|host| may(host)) {
+            let mut pause = self.retry_pause;
+            for attempt in 1.. {
+                let error = match ask(host).await {
+                    Ok(found) => return Ok(found),
+                    Err(error) => error,
+                };
+                tracing::debug!(host = host.config.authority, error = %lighter_stdx::error::chain(&error), "registry host failed");
+                let is_last_host = self.hosts.last().is_some_and(|last| Arc::ptr_eq(last, host));
+                if !(error.is_passing() && is_last_host && attempt < TRIES) {
+                    // This machine's registry is asked by HTTP, then by HTTPS, which it does not speak either: the first tells more.
+                    let keep = matches!((&failure, &error), (Some(first), Error::Connect { .. }) if !host.config.is_mirror && is_same_place(first, &error));
+                    if !keep {
+                        failure = Some(error);
+                    }
+                    break;
+                }
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+        }
+        Err(failure.unwrap_or_else(|| Error::NoHost(self.domain.clone())))
+    }
+}
+
+/// Whether two failures are of the same host by another scheme.
+fn is_same_place(first: &Error, second: &Error) -> bool {
+    let place = |error: &Error| match error {
+        Error::Connect { url, .. }
+        | Error::Stalled { url, .. }
+        | Error::Unauthorized { url, .. }
+        | Error::Denied { url, .. }
+        | Error::NotFound { url, .. }
+        | Error::TooMany { url, .. }
+        | Error::Status { url, .. }
+        | Error::Answer { url, .. } => url
+            .split_once("://")
+            .map(|(_, rest)| rest.split('/').next().unwrap_or_default().to_owned()),
+        _ => None,
+    };
+    place(first).is_some() && place(first) == place(second)
+}
+
+impl Host {
+    /// Resolves by HEAD, which hubs do not count; by GET where the answer does not say enough.
+    async fn head(&self, object: &str, expected: Option<&Digest>) -> Result<Resolved> {
+        let headers = manifest_headers(None);
+        let (uri, answer) = match self.request(Method::HEAD, "manifests", object, &headers).await {
+            // An answer to HEAD has no body that would say what is wrong; nor do all servers know it.
+            Err(
+                Error::NotFound { .. } | Error::Status { .. } | Error::Denied { .. } | Error::TooMany { .. },
+            ) => return self.get_manifest(object, expected).await,
+            result => result?,
+        };
+        let text = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        let digest = text("docker-content-digest").and_then(|digest| digest.parse::<Digest>().ok());
+        let size = text("content-length").and_then(|size| size.parse().ok());
+        let kind =
+            text("content-type").map(|kind| kind.split(';').next().unwrap_or_default().trim().to_owned());
+        match (digest, size, kind) {
+            (Some(digest), Some(size), Some(kind))
+                if media_type::is_index(&kind) || media_type::is_manifest(&kind) =>
+            {
+                if let Some(expected) = expected.filter(|expected| **expected != digest) {
+                    return Err(Error::Digest {
+                        url: shown(&uri),
+                        actual: digest,
+                        expected: expected.clone(),
+                    });
+                }
+                Ok(Resolved {
+                    descriptor: Descriptor::new(kind, digest, size),
+                    body: None,
+                })
+            }
+            _ => self.get_manifest(object, expected).await,
+        }
+    }
+
+    async fn get_manifest(&self, object: &str, expected: Option<&Digest>) -> Result<Resolved> {
+        let (uri, answer) = self.get("manifests", object, &manifest_headers(None)).await?;
+        let text = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        let said = text("docker-content-digest").and_then(|digest| digest.parse::<Digest>().ok());
+        let kind = text("content-type")
+            .unwrap_or_default()
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
+        let body = self.http.body(answer, &uri, MOST_OF_MANIFEST).await?;
+        let digest = match expected.or(said.as_ref()) {
+            Some(digest) => digest.clone(),
+            None => Digest::sha256(&body),
+        };
+        check(&uri, &body, &digest)?;
+        let document = lighter_oci::Document::parse(&body).map_err(|error| Error::Answer {
+            url: shown(&uri),
+            why: format!("bad manifest: {error}"),
+        })?;
+        let kind = match media_type::is_index(&kind) || media_type::is_manifest(&kind) {
+            true => kind,
+            false => own_media_type(&document),
+        };
+        Ok(Resolved {
+            descriptor: Descriptor::new(kind, digest, body.len() as u64),
+            body: Some(body),
+        })
+    }
+
+    pub(crate) async fn get(
+        &self,
+        kind: &str,
+        object: &str,
+        headers: &HeaderMap,
+    ) -> Result<(Uri, Response<Incoming>)> {
+        self.request(Method::GET, kind, object, headers).await
+    }
+
+    /// Sends a request, answers what the host asks back, and follows where it points. Only a success is a success.
+    async fn request(
+        &self,
+        method: Method,
+        kind: &str,
+        object: &str,
+        headers: &HeaderMap,
+    ) -> Result<(Uri, Response<Incoming>)> {
+        let query = self
+            .namespace
+            .as_ref()
+            .map(|domain| format!("?ns={domain}"))
+            .unwrap_or_default();
+        let text = format!("{}/{kind}/{object}{query}", self.base);
+        let uri: Uri = text.parse().map_err(|_| Error::Answer {
+            url: text.clone(),
+            why: "not an address".into(),
+        })?;
+        let mut may_ask = 2;
+        loop {
+            let mut all = headers.clone();
+            all.extend(
+                self.config
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.clone())),
+            );
+            let sent = self.auth.header(&self.scope).await;
+            if let Some(header) = &sent {
+                all.insert(header::AUTHORIZATION, header.clone());
+            }
+            let (at, answer) = self.follow(method.clone(), uri.clone(), all).await?;
+            if answer.status().is_success() {
+                return Ok((at, answer));
+            }
+            if answer.status() == http::StatusCode::UNAUTHORIZED && may_ask > 0 {
+                may_ask -= 1;
+                let values = answer.headers().get_all(header::WWW_AUTHENTICATE);
+                let challenges: Vec<_> = values
+                    .iter()
+                    .filter_map(|value| value.to_str().ok())
+                    .flat_map(challenge::parse)
+                    .collect();
+                if self
+                    .auth
+                    .answer(&self.http, &uri, &self.scope, &challenges, sent.as_ref())
+                    .await?
+                {
+                    continue;
+                }
+            }
+            return Err(self.http.error(answer, &at).await);
+        }
+    }
+
+    /// Sends a request and follows redirections. What is for this host (credentials, its headers) is not sent to another.
+    async fn follow(
+        &self,
+        method: Method,
+        mut uri: Uri,
+        mut headers: HeaderMap,
+    ) -> Result<(Uri, Response<Incoming>)> {
+        for _ in 0..=MOST_REDIRECTS {
+            let is_here = uri
+                .authority()
+                .is_some_and(|authority| authority.as_str() == self.config.authority)
+                && uri.scheme_str() == Some(&self.config.scheme);
+            if !is_here {
+                headers.remove(header::AUTHORIZATION);
+                self.config
+                    .headers
+                    .keys()
+                    .for_each(|name| drop(headers.remove(name)));
+            }
+            let http = if is_here { &self.http } else { &self.elsewhere };
+            let answer = http.send(method.clone(), &uri, &headers, Bytes::new()).await?;
+            if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok((uri, answer));
+            }
+            let location = answer
+                .headers()
+                .get(header::LOCATION)
+                .and_then(|value| value.to_str().ok());
+            let bad = |why: &str| Error::Answer {
+                url: shown(&uri),
+                why: why.into(),
+            };
+            uri = join(&uri, location.ok_or_else(|| bad("a redirection to nowhere"))?)
+                .ok_or_else(|| bad("a redirection to no address"))?;
+        }
+        Err(Error::Answer {
+            url: shown(&uri),
+            why: "too many redirections".into(),
+        })
+    }
+}
+
+/// The address that `location` means at `base`.
+fn join(base: &Uri, location: &str) -> Option<Uri> {
+    if location.contains("://") {
+        return location.parse().ok();
+    }
+    let (scheme, authority) = (base.scheme_str()?, base.authority()?);
+    if location.starts_with("//") {
+        return format!("{scheme}:{location}").parse().ok();
+    }
+    if location.starts_with('/') {
+        return format!("{scheme}://{authority}{location}").parse().ok();
+    }
+    let directory = base
+        .path()
+        .rsplit_once('/')
+        .map_or("", |(directory, _)| directory);
+    format!("{scheme}://{authority}{directory}/{location}")
+        .parse()
+        .ok()
+}
+
+fn manifest_headers(first: Option<&str>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let mut kinds: Vec<&str> = first.into_iter().filter(|kind| !kind.is_empty()).collect();
+    kinds.extend(media_type::MANIFESTS);
+    kinds.push("*/*");
+    if let Ok(value) = HeaderValue::try_from(kinds.join(", ")) {
+        headers.insert(header::ACCEPT, value);
+    }
+    headers
+}
+
+fn check(uri: &Uri, body: &[u8], expected: &Digest) -> Result<()> {
+    let mut hasher = expected.algorithm().hasher();
+    hasher.update(body);
+    let actual = hasher.finish();
+    match actual == *expected {
+        true => Ok(()),
+        false => Err(Error::Digest {
+            url: shown(uri),
+            actual,
+            expected: expected.clone(),
+        }),
+    }
+}
+
+fn own_media_type(document: &lighter_oci::Document) -> String {
+    let (said, default) = match document {
+        lighter_oci::Document::Index(index) => (index.media_type.clone(), media_type::OCI_INDEX),
+        lighter_oci::Document::Manifest(manifest) => (manifest.media_type.clone(), media_type::OCI_MANIFEST),
+    };
+    said.unwrap_or_else(|| default.to_owned())
+}
