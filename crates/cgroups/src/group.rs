@@ -338,6 +338,17 @@ impl Group {
         Ok(pids)
     }
 
+    /// How many processes the OOM killer took, when the kernel counts.
+    pub fn oom_kills(&self) -> Option<u64> {
+        let (controller, file) = match self.version {
+            Version::V1 => ("memory", "memory.oom_control"),
+            Version::V2 => ("", "memory.events"),
+        };
+        let text = fs::read_to_string(self.directory_of(controller)?.join(file)).ok()?;
+        text.lines()
+            .find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
+    }
+
     /// Stops or continues all processes of the group, and waits until they are.
     pub fn freeze(&self, frozen: bool) -> Result<(), Error> {
         let (file, value) = self.freezer(frozen)?;

@@ -1,1 +1,32 @@
-//! An OCI bundle to a created, running, stopped process.
+//! An OCI bundle to a created, running, stopped process: runc's commands.
+//!
+//! One process a command, one thread, no re-exec but for [`seal`]. `create` forks once: the child (`init`) makes the
+//! container around itself while the parent (`create`) makes its cgroup; they speak over a socket pair (`sync`). The child
+//! then waits on a fifo for `start`. What one command leaves for the next is in `state`.
+
+mod arguments;
+mod caps;
+mod cli;
+mod clock;
+mod commands;
+mod config;
+mod console;
+mod create;
+mod devices;
+mod error;
+mod exec;
+mod features;
+mod foreground;
+mod hooks;
+mod identity;
+mod init;
+mod namespaces;
+mod options;
+mod program;
+mod relay;
+mod rootfs;
+pub mod seal;
+mod state;
+mod sync;
+
+pub use cli::{Input, Output, run};

@@ -41,6 +41,33 @@ pub struct Filter {
     pub flags: u32,
 }
 
+impl Filter {
+    /// The program as bytes, for [`Filter::from_bytes`] on the same machine.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.instructions.len() * 8);
+        for instruction in &self.instructions {
+            bytes.extend(instruction.code.to_ne_bytes());
+            bytes.extend([instruction.jump_true, instruction.jump_false]);
+            bytes.extend(instruction.k.to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// The filter whose program was written by [`Filter::to_bytes`].
+    pub fn from_bytes(bytes: &[u8], flags: u32) -> Self {
+        let instructions = bytes
+            .chunks_exact(8)
+            .map(|b| Instruction {
+                code: u16::from_ne_bytes([b[0], b[1]]),
+                jump_true: b[2],
+                jump_false: b[3],
+                k: u32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
+            })
+            .collect();
+        Self { instructions, flags }
+    }
+}
+
 /// Names of the flags that a profile may set.
 pub const FLAGS: &[&str] = &[
     "SECCOMP_FILTER_FLAG_TSYNC",

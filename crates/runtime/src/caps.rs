@@ -1,0 +1,122 @@
+//! Names of capabilities.
+
+use crate::config::Capabilities;
+use crate::error::{Context, Result};
+use lighter_sys::caps;
+
+/// In the order of the kernel's numbers.
+const NAMES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+/// All names, with their prefix.
+pub(crate) fn names() -> impl Iterator<Item = String> {
+    NAMES.iter().map(|name| format!("CAP_{name}"))
+}
+
+fn mask(names: &[String]) -> u64 {
+    // An unknown name is ignored, as runc does since 1.1: a newer engine may know more than this kernel.
+    names
+        .iter()
+        .filter_map(|name| {
+            let name = name.strip_prefix("CAP_").unwrap_or(name);
+            NAMES.iter().position(|known| known.eq_ignore_ascii_case(name))
+        })
+        .fold(0, |mask, number| mask | 1 << number)
+}
+
+/// The five sets as masks, limited to what we have ourselves.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sets {
+    bounding: u64,
+    effective: u64,
+    inheritable: u64,
+    permitted: u64,
+    ambient: u64,
+}
+
+impl Sets {
+    pub(crate) fn new(from: Option<&Capabilities>) -> Self {
+        let Some(from) = from else { return Self::default() };
+        Self {
+            bounding: mask(&from.bounding),
+            effective: mask(&from.effective),
+            inheritable: mask(&from.inheritable),
+            permitted: mask(&from.permitted),
+            ambient: mask(&from.ambient),
+        }
+    }
+
+    /// First half, while we are still privileged: the bounding set.
+    pub(crate) fn limit(&self) -> Result<()> {
+        for number in 0..64 {
+            if self.bounding & (1 << number) != 0 {
+                continue;
+            }
+            match caps::drop_bounding(number) {
+                // The kernel's last capability was the one before.
+                Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => break,
+                result => result.doing("drop bounding capabilities")?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Second half, after the change of user: the rest. What we lack ourselves cannot be given and is left out.
+    pub(crate) fn take(&self) -> Result<()> {
+        let have = caps::get().doing("read capabilities")?.permitted;
+        let sets = caps::Sets {
+            effective: self.effective & self.permitted & have,
+            permitted: self.permitted & have,
+            inheritable: self.inheritable & have,
+        };
+        caps::set(sets).doing("set capabilities")?;
+        // Not there before Linux 4.3.
+        let _ = caps::clear_ambient();
+        let ambient = self.ambient & sets.permitted & sets.inheritable;
+        for number in (0..64).filter(|number| ambient & (1 << number) != 0) {
+            caps::raise_ambient(number).doing("set ambient capabilities")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,88 @@
+//! The terminal of a container.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use lighter_safe_fs::Root;
+use lighter_sys::{mount as m, pty};
+use rustix::fs::OFlags;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::config::ConsoleSize;
+use crate::error::{Context, Error, Result};
+
+const DEVPTS_MAGIC: i64 = 0x1cd1;
+
+/// Connects to the socket on which the caller waits for the terminal.
+pub(crate) fn connect(path: &Path) -> Result<OwnedFd> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .doing("create socket")?;
+    let address = match SocketAddrUnix::new(path) {
+        Ok(address) => address,
+        // Longer than an address may be: by the directory's descriptor.
+        Err(_) => {
+            let dir = rustix::fs::open(
+                path.parent().unwrap_or(Path::new("/")),
+                OFlags::PATH | OFlags::CLOEXEC,
+                rustix::fs::Mode::empty(),
+            )
+            .on("open the directory of", path)?;
+            let short = m::path_of(dir.as_fd()).to_string_lossy().into_owned();
+            let short = Path::new(&short).join(path.file_name().unwrap_or_default());
+            let address = SocketAddrUnix::new(&short).on("connect to", path)?;
+            rustix::net::connect(&socket, &address).on("connect to", path)?;
+            return Ok(socket);
+        }
+    };
+    rustix::net::connect(&socket, &address).on("connect to", path)?;
+    Ok(socket)
+}
+
+/// Opens a new terminal of the container's own devpts, sends its outer side over `socket`, makes its inner side the
+/// stdio and controlling terminal of this session leader, and, when `bind`, mounts it on `/dev/console`.
+///
+/// The root is where we are (`/`) already. The inner side is opened through the outer one, not by a path that something
+/// in the container could have replaced (CVE-2025-52565).
+pub(crate) fn set_up(
+    socket: BorrowedFd<'_>,
+    size: Option<ConsoleSize>,
+    owner: u32,
+    bind: bool,
+) -> Result<()> {
+    let root = Root::open(Path::new("/"))?;
+    let master = root.at(Path::new("dev/pts/ptmx"), OFlags::RDWR | OFlags::NOCTTY)?;
+    let magic = rustix::fs::fstatfs(&master)
+        .doing("look at /dev/pts/ptmx")?
+        .f_type;
+    if magic != DEVPTS_MAGIC {
+        return Err(Error::Config("/dev/pts of the container is not a devpts".into()));
+    }
+    let slave = pty::open_peer(master.as_fd()).doing("open the terminal")?;
+    if let Some(size) = size.filter(|size| (size.width, size.height) != (0, 0)) {
+        pty::set_size(slave.as_fd(), size.height, size.width).doing("set the terminal's size")?;
+    }
+    if owner != 0 {
+        rustix::fs::fchown(&slave, Some(rustix::fs::Uid::from_raw(owner)), None)
+            .doing("give the terminal away")?;
+    }
+    let name = format!(
+        "/dev/pts/{}",
+        pty::number(master.as_fd()).doing("name the terminal")?
+    );
+    if bind {
+        let target = root.create_file(Path::new("dev/console"), 0o666)?;
+        let tree = m::clone_tree(slave.as_fd(), c"", false).doing("clone the terminal's mount")?;
+        m::attach(tree.as_fd(), target.as_fd()).doing("mount the terminal on /dev/console")?;
+    }
+    lighter_sys::fdpass::send(socket, name.as_bytes(), &[master.as_fd()]).doing("send the terminal")?;
+    pty::make_controlling(slave.as_fd()).doing("take the terminal")?;
+    for number in 0..3 {
+        lighter_sys::descriptors::duplicate_to(slave.as_fd(), number).doing("make the terminal stdio")?;
+    }
+    Ok(())
+}

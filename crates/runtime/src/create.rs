@@ -1,0 +1,437 @@
+//! `create`: from a bundle to a process that waits for `start`.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use lighter_cgroups::{Group, Layout, Version};
+use lighter_sys::{namespace as ns, process as p};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+
+use crate::config::{Hooks, IdMapping, Linux, Process, Spec};
+use crate::error::{Context, Error, Result};
+use crate::init::{self, Birth};
+use crate::namespaces::Namespaces;
+use crate::state::{FIFO, FILTER, Home, Record, process_times};
+use crate::sync::{Channel, Said};
+use crate::{console, hooks};
+
+/// What `create` and `run` are asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) root: PathBuf,
+    pub(crate) id: String,
+    pub(crate) bundle: PathBuf,
+    pub(crate) pid_file: Option<PathBuf>,
+    pub(crate) console_socket: Option<PathBuf>,
+    pub(crate) pidfd_socket: Option<PathBuf>,
+    pub(crate) preserve_fds: u32,
+    pub(crate) no_pivot: bool,
+    pub(crate) no_new_keyring: bool,
+    /// The time now, RFC 3339.
+    pub(crate) now: String,
+    /// Whether `run` holds the terminal itself.
+    pub(crate) foreground: bool,
+}
+
+/// Reads `config.json` of a bundle.
+pub(crate) fn load(bundle: &Path) -> Result<Spec> {
+    let path = bundle.join("config.json");
+    let text = match fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::Config(format!(
+                "JSON specification file {} not found",
+                path.display()
+            )));
+        }
+        result => result.on("read", &path)?,
+    };
+    serde_json::from_slice(&text).map_err(|source| Error::Parse { path, source })
+}
+
+fn validate(spec: &Spec, options: &Options) -> Result<()> {
+    let refuse = |text: &str| Err(Error::Config(text.to_owned()));
+    let Some(process) = &spec.process else {
+        return refuse("process property must not be empty");
+    };
+    if process.args.is_empty() {
+        return refuse("args must not be empty");
+    }
+    if !process.cwd.is_absolute() {
+        return refuse("Cwd must be an absolute path");
+    }
+    if spec.root.is_none() {
+        return refuse("root must be specified");
+    }
+    if !spec.oci_version.starts_with("1.") {
+        return Err(Error::Config(format!(
+            "unsupported ociVersion {:?}",
+            spec.oci_version
+        )));
+    }
+    if !process.apparmor_profile.is_empty() && process.apparmor_profile != "unconfined" {
+        return refuse("apparmor is not enabled on the system");
+    }
+    if !process.selinux_label.is_empty() {
+        return refuse("selinux label is specified in config, but selinux is disabled or not supported");
+    }
+    if let Some(linux) = &spec.linux {
+        if linux.intel_rdt.is_some() {
+            return refuse("intelRdt is specified in config, but Intel RDT is not supported or enabled");
+        }
+        if linux
+            .seccomp
+            .as_ref()
+            .is_some_and(|profile| !profile.listener_path.is_empty())
+        {
+            return refuse("seccomp notification is not supported yet");
+        }
+        let relative = linux
+            .masked_paths
+            .iter()
+            .chain(&linux.readonly_paths)
+            .find(|path| !path.is_absolute());
+        if let Some(path) = relative {
+            return Err(Error::Config(format!(
+                "masked or readonly path {} is not absolute",
+                path.display()
+            )));
+        }
+    }
+    let has_socket = options.console_socket.is_some();
+    if process.terminal && !has_socket && !options.foreground {
+        return refuse("cannot allocate tty if runc will detach without setting console socket");
+    }
+    if !process.terminal && has_socket {
+        return refuse("cannot use console socket if runc will not detach or allocate tty");
+    }
+    Ok(())
+}
+
+/// A created container, as `run` needs it.
+#[derive(Debug)]
+pub(crate) struct Created {
+    pub(crate) home: Home,
+    pub(crate) record: Record,
+    pub(crate) pidfd: std::os::fd::OwnedFd,
+}
+
+/// Creates the container. On failure nothing of it is left: no process, cgroup, mount or directory.
+pub(crate) fn create(options: &Options, spec: &Spec) -> Result<Created> {
+    validate(spec, options)?;
+    let home = Home::new(&options.root, &options.id)?;
+    home.create()?;
+    let mut made = Made {
+        home: &home,
+        group: None,
+        child: None,
+    };
+    match made.build(options, spec) {
+        Ok((record, pidfd)) => Ok(Created { home, record, pidfd }),
+        Err(error) => {
+            made.undo();
+            Err(error)
+        }
+    }
+}
+
+/// What must be undone when a later step fails.
+struct Made<'a> {
+    home: &'a Home,
+    group: Option<Group>,
+    child: Option<(i32, std::os::fd::OwnedFd)>,
+}
+
+impl Made<'_> {
+    /// Takes everything back. Errors here are of no use to the caller, who wants to know why we gave up.
+    fn undo(&mut self) {
+        if let Some((pid, pidfd)) = self.child.take() {
+            let _ = lighter_sys::pidfd::send_signal(pidfd.as_fd(), 9);
+            let _ = rustix::process::waitpid(
+                rustix::process::Pid::from_raw(pid),
+                rustix::process::WaitOptions::empty(),
+            );
+        }
+        if let Some(group) = &self.group {
+            let _ = group.remove();
+        }
+        let _ = self.home.remove();
+    }
+
+    fn build(&mut self, options: &Options, spec: &Spec) -> Result<(Record, std::os::fd::OwnedFd)> {
+        let none = Linux::default();
+        let linux = spec.linux.as_ref().unwrap_or(&none);
+        let process = spec
+            .process
+            .as_ref()
+            .ok_or(Error::Config("process property must not be empty".into()))?;
+        let namespaces = Namespaces::open(&linux.namespaces)?;
+        check_namespaces(spec, linux, &namespaces)?;
+        let rootfs = rootfs_of(&options.bundle, spec)?;
+
+        let layout = Layout::detect().doing("look at cgroups")?;
+        let group = Group::new(&layout, &linux.cgroups_path, &options.id).doing("name the cgroup")?;
+        let filter = match &linux.seccomp {
+            Some(profile) => Some(lighter_seccomp::compile(profile).map_err(Error::Seccomp)?),
+            None => None,
+        };
+        let mut record = self.record(options, spec, linux, &rootfs, &group);
+        record.seccomp_flags = filter.as_ref().map(|filter| filter.flags);
+        // From here on a runtime that is killed leaves a trace by which `delete` finds the cgroup.
+        self.home.save(&record)?;
+
+        let fifo = self.home.file(FIFO);
+        rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0).on("make", &fifo)?;
+        let fifo =
+            rustix::fs::open(&fifo, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).on("open", &fifo)?;
+        let fifo = fs::File::from(fifo);
+        let console = options
+            .console_socket
+            .as_deref()
+            .map(console::connect)
+            .transpose()?;
+        let pidfd_socket = options
+            .pidfd_socket
+            .as_deref()
+            .map(console::connect)
+            .transpose()?;
+        namespaces.join_for_children()?;
+
+        let v2 = group.version() == Version::V2;
+        let inside = if v2 {
+            self.group = Some(group.clone());
+            make_group(&group, linux)?;
+            Some(group.directory()?)
+        } else {
+            None
+        };
+        let (ours, theirs) = Channel::pair()?;
+        let state = |status: &'static str, pid: i32| oci_state(&record, status, pid);
+        // The cgroup namespace begins when the cgroup is joined.
+        let kinds = namespaces.new & !ns::CGROUP;
+        let (pid, pidfd) = match p::fork(kinds, inside.as_ref().map(AsFd::as_fd)).doing("clone")? {
+            p::Fork::Child => {
+                drop(ours);
+                let birth = Birth {
+                    spec,
+                    linux,
+                    process,
+                    rootfs: &rootfs,
+                    id: &options.id,
+                    namespaces: &namespaces,
+                    group: Some(&group),
+                    filter: filter.as_ref(),
+                    fifo: &fifo,
+                    console: console.as_ref(),
+                    no_pivot: options.no_pivot,
+                    no_new_keyring: options.no_new_keyring,
+                    preserve_fds: options.preserve_fds,
+                    state: &state,
+                };
+                init::run(&birth, theirs)
+            }
+            p::Fork::Parent { pid, pidfd } => (pid, pidfd),
+        };
+        drop(theirs);
+        self.child = Some((pid, pidfd.as_fd().try_clone_to_owned().doing("duplicate pidfd")?));
+        if !v2 {
+            // Meanwhile the child mounts.
+            self.group = Some(group.clone());
+            make_group(&group, linux)?;
+        }
+        if namespaces.new & ns::USER != 0 {
+            map_ids(pid, linux)?;
+        }
+        let joins = group.joins()?;
+        let borrowed: Vec<_> = joins.iter().map(AsFd::as_fd).collect();
+        ours.go(&borrowed)?;
+        if let (Some(filter), true) = (&filter, true) {
+            self.save_filter(filter)?;
+        }
+        record.pid = pid;
+        record.started = process_times(pid).doing("read the process's start time")?.1;
+        let state = |status: &'static str, pid: i32| oci_state(&record, status, pid);
+        loop {
+            match ours.hear()? {
+                Said::Hooks => {
+                    if let Some(hooks) = &spec.hooks {
+                        run_hooks(hooks, &state("creating", pid))?;
+                    }
+                    ours.go(&[])?;
+                }
+                Said::Ready => break,
+                Said::Failed(text) => return Err(Error::Inside { init: true, text }),
+                Said::Gone => {
+                    return Err(Error::Inside {
+                        init: true,
+                        text: gone(&group),
+                    });
+                }
+            }
+        }
+        self.home.save(&record)?;
+        if let Some(socket) = pidfd_socket {
+            lighter_sys::fdpass::send(&socket, b"pidfd", &[pidfd.as_fd()]).doing("send the pidfd")?;
+        }
+        if let Some(path) = &options.pid_file {
+            write_pid_file(path, pid)?;
+        }
+        ours.go(&[])?;
+        Ok((record, pidfd))
+    }
+
+    fn record(&self, options: &Options, spec: &Spec, linux: &Linux, rootfs: &Path, group: &Group) -> Record {
+        let hooks = spec.hooks.clone().unwrap_or_default();
+        Record {
+            oci_version: spec.oci_version.clone(),
+            id: options.id.clone(),
+            bundle: options.bundle.clone(),
+            rootfs: rootfs.to_owned(),
+            created: options.now.clone(),
+            annotations: spec.annotations.clone(),
+            cgroup_v2: group.version() == Version::V2,
+            cgroup: group.paths().to_vec(),
+            namespaces: linux.namespaces.clone(),
+            poststart: hooks.poststart,
+            poststop: hooks.poststop,
+            ..Record::default()
+        }
+    }
+
+    fn save_filter(&self, filter: &lighter_seccomp::Filter) -> Result<()> {
+        let path = self.home.file(FILTER);
+        fs::write(&path, filter.to_bytes()).on("write", path)
+    }
+}
+
+/// A child that died without a word: most often the memory limit is too low for even that.
+fn gone(group: &Group) -> String {
+    let killed = group.oom_kills().is_some_and(|kills| kills > 0);
+    if killed {
+        "container init was OOM-killed (memory limit too low?)".into()
+    } else {
+        "container init died before it was ready".into()
+    }
+}
+
+fn make_group(group: &Group, linux: &Linux) -> Result<()> {
+    group.create()?;
+    if let Some(resources) = &linux.resources {
+        group.apply(resources)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn oci_state(record: &Record, status: &'static str, pid: i32) -> Vec<u8> {
+    let mut state = record.oci_state(crate::state::Status::Creating);
+    (state.status, state.pid) = (status, pid);
+    // Plain data: cannot fail.
+    serde_json::to_vec(&state).unwrap_or_default()
+}
+
+fn run_hooks(list: &Hooks, state: &[u8]) -> Result<()> {
+    hooks::run("prestart", &list.prestart, state)?;
+    hooks::run("createRuntime", &list.create_runtime, state)
+}
+
+/// Absolute, and there.
+fn rootfs_of(bundle: &Path, spec: &Spec) -> Result<PathBuf> {
+    let path = spec
+        .root
+        .as_ref()
+        .map(|root| root.path.clone())
+        .unwrap_or_default();
+    let path = bundle.join(path);
+    let kind = fs::metadata(&path).on("look at rootfs", &path)?;
+    if !kind.is_dir() {
+        return Err(Error::Config(format!(
+            "rootfs {} is not a directory",
+            path.display()
+        )));
+    }
+    fs::canonicalize(&path).on("resolve rootfs", path)
+}
+
+fn check_namespaces(spec: &Spec, linux: &Linux, namespaces: &Namespaces) -> Result<()> {
+    let refuse = |text: String| Err(Error::Config(text));
+    if namespaces.has(ns::TIME) || !linux.time_offsets.is_empty() {
+        return refuse("time namespaces are not supported yet".into());
+    }
+    if namespaces.joined.iter().any(|(kind, _)| *kind == ns::USER) {
+        return refuse("joining a user namespace is not supported yet".into());
+    }
+    let user = namespaces.new & ns::USER != 0;
+    if user && (linux.uid_mappings.is_empty() || linux.gid_mappings.is_empty()) {
+        return refuse("User namespaces enabled, but no uid or gid mappings found.".into());
+    }
+    if !user && (!linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty()) {
+        return refuse(
+            "user namespace mappings specified, but user namespace isn't enabled in the config".into(),
+        );
+    }
+    if !namespaces.has(ns::MOUNT)
+        && (!linux.masked_paths.is_empty() || !linux.readonly_paths.is_empty() || !spec.mounts.is_empty())
+    {
+        return refuse("unable to restrict sys entries without a private MNT namespace".into());
+    }
+    for key in linux.sysctl.keys() {
+        let plain = key.replace('/', ".");
+        let ipc = [
+            "kernel.msgmax",
+            "kernel.msgmnb",
+            "kernel.msgmni",
+            "kernel.sem",
+            "kernel.shmall",
+            "kernel.shmmax",
+            "kernel.shmmni",
+            "kernel.shm_rmid_forced",
+        ];
+        let needed = match plain.as_str() {
+            name if ipc.contains(&name) || name.starts_with("fs.mqueue.") => ns::IPC,
+            "kernel.domainname" | "kernel.hostname" => ns::UTS,
+            name if name.starts_with("net.") => ns::NETWORK,
+            // `user.*` is of the user namespace.
+            name if name.starts_with("user.") => ns::USER,
+            _ => return refuse(format!("sysctl {key:?} is not in a separate kernel namespace")),
+        };
+        if !namespaces.has(needed) {
+            return refuse(format!("sysctl {key:?} not allowed as namespace is not private"));
+        }
+    }
+    Ok(())
+}
+
+fn map_ids(pid: i32, linux: &Linux) -> Result<()> {
+    let text = |mappings: &[IdMapping]| {
+        mappings
+            .iter()
+            .map(|m| format!("{} {} {}\n", m.container_id, m.host_id, m.size))
+            .collect::<String>()
+    };
+    for (name, value) in [
+        ("uid_map", text(&linux.uid_mappings)),
+        ("gid_map", text(&linux.gid_mappings)),
+    ] {
+        let path = PathBuf::from(format!("/proc/{pid}/{name}"));
+        fs::write(&path, value).on("write", path)?;
+    }
+    Ok(())
+}
+
+/// Whole or not there: the caller reads it when we are done, and it may be watched.
+pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    lighter_stdx::atomic::write(
+        path,
+        pid.to_string().as_bytes(),
+        0o644,
+        lighter_stdx::atomic::Keep::Kill,
+    )
+    .on("write", path)
+}
+
+/// The process of `exec`, when the configuration's is wanted as a base.
+pub(crate) fn process_of(bundle: &Path) -> Result<Process> {
+    load(bundle)?
+        .process
+        .ok_or(Error::Config("process property must not be empty".into()))
+}

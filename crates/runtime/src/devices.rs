@@ -1,0 +1,135 @@
+//! Device nodes and the links in `/dev`.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use lighter_safe_fs::Root;
+use lighter_sys::mount as m;
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid};
+use rustix::io::Errno;
+
+use crate::config::Device;
+use crate::error::{Context, Error, Result};
+
+/// What every container has.
+///
+//= https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config-linux.md#default-devices
+const DEFAULT: [(&str, u32); 6] = [
+    ("null", 3),
+    ("zero", 5),
+    ("full", 7),
+    ("random", 8),
+    ("urandom", 9),
+    ("tty", 0),
+];
+
+const LINKS: [(&str, &str); 5] = [
+    ("/proc/self/fd", "dev/fd"),
+    ("/proc/self/fd/0", "dev/stdin"),
+    ("/proc/self/fd/1", "dev/stdout"),
+    ("/proc/self/fd/2", "dev/stderr"),
+    ("pts/ptmx", "dev/ptmx"),
+];
+
+/// Fills `/dev` of `root`: default nodes, those of the configuration, links. `bind`: nodes cannot be made (a user
+/// namespace), so the host's are bound instead.
+pub(crate) fn fill(root: &Root, devices: &[Device], bind: bool) -> Result<()> {
+    let dev = Root::from_fd(root.create_dir_all(Path::new("dev"), 0o755)?);
+    for (name, minor) in DEFAULT {
+        let path = Path::new("/dev").join(name);
+        if devices.iter().any(|device| device.path == path) {
+            continue;
+        }
+        if bind {
+            bind_node(root, &path)?;
+            continue;
+        }
+        let number = rustix::fs::makedev(if name == "tty" { 5 } else { 1 }, minor);
+        let mode = Mode::from_raw_mode(0o666);
+        match rustix::fs::mknodat(dev.as_fd(), name, FileType::CharacterDevice, mode, number) {
+            Err(Errno::EXIST) => {}
+            Err(Errno::PERM) => bind_node(root, &path)?,
+            result => result.on("make device node", &path)?,
+        }
+    }
+    for device in devices {
+        make(root, device, bind)?;
+    }
+    for (target, path) in LINKS {
+        match root.symlink(target, Path::new(path)) {
+            // An image's own ptmx node would be the host's.
+            Err(_) if path == "dev/ptmx" => {
+                root.remove_file(Path::new(path))?;
+                root.symlink(target, Path::new(path))?;
+            }
+            // An image may have its own idea; so has runc.
+            Err(error) if error.errno() == Some(Errno::EXIST.raw_os_error()) => {}
+            result => result?,
+        }
+    }
+    if rustix::fs::access("/proc/kcore", rustix::fs::Access::EXISTS).is_ok() {
+        match root.symlink("/proc/kcore", Path::new("dev/core")) {
+            Err(error) if error.errno() == Some(Errno::EXIST.raw_os_error()) => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+fn make(root: &Root, device: &Device, bind: bool) -> Result<()> {
+    if bind {
+        return bind_node(root, &device.path);
+    }
+    let kind = match device.kind.as_str() {
+        "c" | "u" => FileType::CharacterDevice,
+        "b" => FileType::BlockDevice,
+        "p" => FileType::Fifo,
+        kind => {
+            return Err(Error::Config(format!(
+                "invalid device type {kind:?} of {}",
+                device.path.display()
+            )));
+        }
+    };
+    let number = |value: i64| {
+        u32::try_from(value)
+            .map_err(|_| Error::Config(format!("invalid device number of {}", device.path.display())))
+    };
+    let numbers = if kind == FileType::Fifo {
+        0
+    } else {
+        rustix::fs::makedev(number(device.major)?, number(device.minor)?)
+    };
+    if let Some(parent) = device.path.parent() {
+        root.create_dir_all(parent, 0o755)?;
+    }
+    let mode = device.file_mode.unwrap_or(0o666) & 0o7777;
+    match root.make_node(&device.path, kind, mode, numbers) {
+        Err(error) if error.errno() == Some(Errno::EXIST.raw_os_error()) => {}
+        Err(error) if error.errno() == Some(Errno::PERM.raw_os_error()) => {
+            return bind_node(root, &device.path);
+        }
+        result => result?,
+    }
+    let (uid, gid) = (device.uid.unwrap_or(0), device.gid.unwrap_or(0));
+    if (uid, gid) != (0, 0) {
+        let (dir, name) = root.parent(&device.path)?;
+        rustix::fs::chownat(
+            &dir,
+            &name,
+            Some(Uid::from_raw(uid)),
+            Some(Gid::from_raw(gid)),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .on("change owner of", &device.path)?;
+        // A change of owner takes set-id bits away, not others: the mode holds.
+    }
+    Ok(())
+}
+
+fn bind_node(root: &Root, path: &Path) -> Result<()> {
+    let target = root.create_file(path, 0o666)?;
+    let source = crate::program::c_string(path);
+    let tree = m::clone_tree(CWD, &source, false).on("open device", path)?;
+    m::attach(tree.as_fd(), target.as_fd()).on("bind device", path)
+}

@@ -1,0 +1,125 @@
+//! Everything that can go wrong, by operation.
+
+use std::io;
+use std::path::PathBuf;
+
+/// A failed command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The command line is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// A value of the configuration cannot be used.
+    #[error("{0}")]
+    Config(String),
+    /// A document could not be parsed.
+    #[error("parse {}", path.display())]
+    Parse {
+        /// File.
+        path: PathBuf,
+        /// Cause, with line and column.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// An operation on a path failed.
+    #[error("{operation} {}", path.display())]
+    Path {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// An operation failed.
+    #[error("{operation}")]
+    Call {
+        /// What was tried.
+        operation: &'static str,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The container is not there.
+    #[error("container does not exist")]
+    NoContainer,
+    /// The name is taken.
+    #[error("container with given ID already exists")]
+    Exists,
+    /// The container is in a state that does not allow the command.
+    #[error("{0}")]
+    State(String),
+    /// A cgroup operation.
+    #[error(transparent)]
+    Cgroup(#[from] lighter_cgroups::Error),
+    /// A path inside the container's root.
+    #[error(transparent)]
+    Root(#[from] lighter_safe_fs::Error),
+    /// The seccomp profile.
+    #[error("compile seccomp profile")]
+    Seccomp(#[source] lighter_seccomp::Error),
+    /// A mount of the configuration.
+    #[error("mount {what:?} on {}", destination.display())]
+    Mount {
+        /// Source or kind.
+        what: String,
+        /// Path in the container.
+        destination: PathBuf,
+        /// Cause.
+        #[source]
+        source: Box<Error>,
+    },
+    /// A hook failed.
+    #[error("{kind} hook {}: {reason}", path.display())]
+    Hook {
+        /// Which list it is in.
+        kind: &'static str,
+        /// Program.
+        path: PathBuf,
+        /// What it did.
+        reason: String,
+    },
+    /// The process inside failed before it ran the user's program. Worded as runc does, for those that parse it.
+    #[error("unable to start container process: {}{text}", if *init { "error during container init: " } else { "" })]
+    Inside {
+        /// Whether it was to be the first process.
+        init: bool,
+        /// The process's own words.
+        text: String,
+    },
+    /// The user's program cannot be run: `exec: "x": executable file not found in $PATH`.
+    #[error("exec: {name:?}: {reason}")]
+    Program {
+        /// As the user gave it.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// The result of a command or a part of it.
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+/// Names the operation that failed.
+pub(crate) trait Context<T> {
+    fn on(self, operation: &'static str, path: impl Into<PathBuf>) -> Result<T>;
+    fn doing(self, operation: &'static str) -> Result<T>;
+}
+
+impl<T, E: Into<io::Error>> Context<T> for std::result::Result<T, E> {
+    fn on(self, operation: &'static str, path: impl Into<PathBuf>) -> Result<T> {
+        self.map_err(|error| Error::Path {
+            operation,
+            path: path.into(),
+            source: error.into(),
+        })
+    }
+
+    fn doing(self, operation: &'static str) -> Result<T> {
+        self.map_err(|error| Error::Call {
+            operation,
+            source: error.into(),
+        })
+    }
+}

@@ -1,0 +1,285 @@
+//! `exec`: one more process in a container that runs.
+
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use lighter_cgroups::{Group, Version};
+use lighter_seccomp::Filter;
+use lighter_sys::{exec::Strings, namespace as ns, process as p};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::config::Process;
+use crate::create::{process_of, write_pid_file};
+use crate::error::{Context, Error, Result};
+use crate::state::{FILTER, Home, Record, Status};
+use crate::sync::{Channel, Said};
+use crate::{console, identity, namespaces, program};
+
+/// What `exec` is asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) root: PathBuf,
+    pub(crate) id: String,
+    /// A process document; else the configuration's process with what follows.
+    pub(crate) process: Option<PathBuf>,
+    pub(crate) args: Vec<String>,
+    pub(crate) env: Vec<String>,
+    pub(crate) cwd: Option<PathBuf>,
+    /// `uid[:gid]`.
+    pub(crate) user: Option<String>,
+    pub(crate) additional_gids: Vec<u32>,
+    pub(crate) caps: Vec<String>,
+    pub(crate) no_new_privs: bool,
+    pub(crate) tty: bool,
+    pub(crate) pid_file: Option<PathBuf>,
+    pub(crate) console_socket: Option<PathBuf>,
+    pub(crate) pidfd_socket: Option<PathBuf>,
+    pub(crate) preserve_fds: u32,
+    pub(crate) ignore_paused: bool,
+}
+
+/// A process that was started, and is our child.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// The process document that the options mean.
+pub(crate) fn process(options: &Options, record: &Record) -> Result<Process> {
+    if let Some(path) = &options.process {
+        let text = fs::read(path).on("read", path)?;
+        return serde_json::from_slice(&text).map_err(|source| Error::Parse {
+            path: path.clone(),
+            source,
+        });
+    }
+    let mut process = process_of(&record.bundle)?;
+    process.args.clone_from(&options.args);
+    process.terminal = options.tty;
+    process.env.extend(options.env.iter().cloned());
+    process.no_new_privileges |= options.no_new_privs;
+    if let Some(cwd) = &options.cwd {
+        process.cwd.clone_from(cwd);
+    }
+    if let Some(user) = &options.user {
+        let (uid, gid) = user.split_once(':').unwrap_or((user, ""));
+        let number = |text: &str| {
+            text.parse()
+                .map_err(|_| Error::Usage(format!("invalid user {user:?}")))
+        };
+        process.user.uid = number(uid)?;
+        if !gid.is_empty() {
+            process.user.gid = number(gid)?;
+        }
+    }
+    process.user.additional_gids.extend(&options.additional_gids);
+    if !options.caps.is_empty() {
+        let sets = process.capabilities.get_or_insert_default();
+        for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+            set.extend(options.caps.iter().cloned());
+        }
+    }
+    Ok(process)
+}
+
+/// Starts the process. On failure nothing of it is left.
+pub(crate) fn exec(options: &Options, home: &Home, record: &Record, process: &Process) -> Result<Started> {
+    match home.status(record) {
+        Status::Stopped => return Err(Error::State("cannot exec in a stopped container".into())),
+        Status::Creating => {
+            return Err(Error::State(
+                "cannot exec in a container that is being created".into(),
+            ));
+        }
+        Status::Paused if !options.ignore_paused => {
+            return Err(Error::State(
+                "cannot exec in a paused container (use --ignore-paused to override)".into(),
+            ));
+        }
+        _ => {}
+    }
+    if process.args.is_empty() {
+        return Err(Error::Config("process args cannot be empty".into()));
+    }
+    if !process.cwd.is_absolute() {
+        return Err(Error::Config("Cwd must be an absolute path".into()));
+    }
+    let init = lighter_sys::pidfd::open(record.pid).doing("open the container's process")?;
+    if !record.is_alive() {
+        return Err(Error::State("cannot exec in a stopped container".into()));
+    }
+    let mut kinds = 0;
+    for namespace in &record.namespaces {
+        kinds |= namespaces::kind(&namespace.kind)?;
+    }
+    let filter = match record.seccomp_flags {
+        Some(flags) => {
+            let path = home.file(FILTER);
+            Some(Filter::from_bytes(&fs::read(&path).on("read", &path)?, flags))
+        }
+        None => None,
+    };
+    let console = options
+        .console_socket
+        .as_deref()
+        .map(console::connect)
+        .transpose()?;
+    if process.terminal && console.is_none() {
+        return Err(Error::Config(
+            "cannot allocate tty if runc will detach without setting console socket".into(),
+        ));
+    }
+    let pidfd_socket = options
+        .pidfd_socket
+        .as_deref()
+        .map(console::connect)
+        .transpose()?;
+    let group = record.group();
+    let joins = group.joins()?;
+    let birth = Birth {
+        process,
+        init: init.as_fd(),
+        kinds,
+        joins: &joins,
+        filter: filter.as_ref(),
+        console: console.as_ref(),
+        preserve_fds: options.preserve_fds,
+    };
+
+    // Our own next children are born into the container's PID namespace; we are not.
+    if kinds & ns::PID != 0 {
+        ns::join(init.as_fd(), ns::PID).doing("join the PID namespace")?;
+    }
+    let (ours, theirs) = Channel::pair()?;
+    let (pid, pidfd) = match fork_inside(&group, record)? {
+        p::Fork::Child => {
+            drop(ours);
+            birth.run(theirs)
+        }
+        p::Fork::Parent { pid, pidfd } => (pid, pidfd),
+    };
+    drop(theirs);
+    let started = Started { pid, pidfd };
+    let result = (|| {
+        match ours.hear()? {
+            Said::Ready => {}
+            Said::Failed(text) => return Err(Error::Inside { init: false, text }),
+            Said::Hooks | Said::Gone => {
+                return Err(Error::Inside {
+                    init: false,
+                    text: "process died before it was ready".into(),
+                });
+            }
+        }
+        if let Some(socket) = &pidfd_socket {
+            lighter_sys::fdpass::send(socket, b"pidfd", &[started.pidfd.as_fd()]).doing("send the pidfd")?;
+        }
+        if let Some(path) = &options.pid_file {
+            write_pid_file(path, pid)?;
+        }
+        ours.go(&[])
+    })();
+    if let Err(error) = result {
+        let _ = lighter_sys::pidfd::send_signal(started.pidfd.as_fd(), 9);
+        let _ = rustix::process::waitpid(
+            rustix::process::Pid::from_raw(pid),
+            rustix::process::WaitOptions::empty(),
+        );
+        return Err(error);
+    }
+    Ok(started)
+}
+
+fn fork_inside(group: &Group, record: &Record) -> Result<p::Fork> {
+    if group.version() == Version::V1 {
+        return p::fork(0, None).doing("clone");
+    }
+    let dir = group.directory()?;
+    match p::fork(0, Some(dir.as_fd())) {
+        // The container has groups of its own below, so this one takes no process: where its first process is.
+        Err(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
+            let path = PathBuf::from(format!("/proc/{}/cgroup", record.pid));
+            let text = fs::read_to_string(&path).on("read", &path)?;
+            let own = text
+                .lines()
+                .find_map(|line| line.strip_prefix("0::"))
+                .unwrap_or("/");
+            let path = Path::new("/sys/fs/cgroup").join(own.trim_start_matches('/'));
+            let dir = rustix::fs::open(
+                &path,
+                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+            .on("open", &path)?;
+            p::fork(0, Some(dir.as_fd())).doing("clone")
+        }
+        result => result.doing("clone"),
+    }
+}
+
+/// What the child needs.
+struct Birth<'a> {
+    process: &'a Process,
+    init: BorrowedFd<'a>,
+    kinds: u32,
+    joins: &'a [OwnedFd],
+    filter: Option<&'a Filter>,
+    console: Option<&'a OwnedFd>,
+    preserve_fds: u32,
+}
+
+impl Birth<'_> {
+    fn run(&self, channel: Channel) -> ! {
+        match self.prepare(&channel) {
+            Ok((path, arguments, environment)) => {
+                drop(channel);
+                let error = lighter_sys::exec::exec(&program::c_string(&path), &arguments, &environment);
+                let text = format!("exec {}: {}\n", path.display(), program::words(error));
+                let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+            }
+            Err(error) => channel.say_failed(&lighter_stdx::error::chain(&error)),
+        }
+        p::exit_now(255)
+    }
+
+    fn prepare(&self, channel: &Channel) -> Result<(PathBuf, Strings, Strings)> {
+        let process = self.process;
+        // Nobody of the container looks into this memory or behind /proc/PID/{exe,fd,cwd} of ours (CVE-2016-9962).
+        p::set_dumpable(false).doing("set dumpable")?;
+        rustix::process::setsid().doing("start a session")?;
+        if let Some(score) = process.oom_score_adj {
+            identity::oom_score(score)?;
+        }
+        let _ = p::new_session_keyring(c"_ses");
+        for tasks in self.joins {
+            rustix::io::write(tasks, b"0").doing("join cgroup")?;
+        }
+        let others = self.kinds & !(ns::PID | ns::USER);
+        if others != 0 {
+            ns::join(self.init, others).doing("join namespaces")?;
+        }
+        if self.kinds & ns::USER != 0 {
+            ns::join(self.init, ns::USER).doing("join the user namespace")?;
+        }
+        if let (Some(socket), true) = (self.console, process.terminal) {
+            console::set_up(socket.as_fd(), process.console_size, process.user.uid, false)?;
+        }
+        identity::own_stdio(process.user.uid);
+        p::reset_signals();
+        lighter_sys::descriptors::close_on_exec_from(3 + self.preserve_fds)
+            .doing("mark descriptors close-on-exec")?;
+        let mut environment = process.env.clone();
+        program::add_home(&mut environment, process.user.uid);
+        identity::assume(process, self.filter)?;
+        let path = program::find(&process.args[0], &environment)?;
+        let strings = |list: &[String]| Strings::new(list.iter().map(program::c_string).collect());
+        let ready = (path, strings(&process.args), strings(&environment));
+        channel.say_ready()?;
+        channel.await_go()?;
+        identity::filter_late(process, self.filter)?;
+        Ok(ready)
+    }
+}

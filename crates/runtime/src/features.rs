@@ -1,0 +1,217 @@
+//! What is printed: versions, states, lists, features, a first configuration.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::error::{Context, Error, Result};
+use crate::state::{Home, OciState, Record, Status};
+use crate::{caps, commands, namespaces, options};
+
+const SPEC: &str = "1.3.0";
+
+/// `--version`, in the shape that dockerd looks through.
+pub(crate) fn version() -> String {
+    format!(
+        "lighter-runc version {}\nspec: {SPEC}\n",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+fn pretty(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string_pretty(value)
+        .map(|text| text + "\n")
+        .map_err(|source| Error::Parse {
+            path: "output".into(),
+            source,
+        })
+}
+
+fn full<'a>(home: &Home, record: &'a Record) -> OciState<'a> {
+    let mut state = record.oci_state(home.status(record));
+    state.rootfs = Some(&record.rootfs);
+    state.created = Some(&record.created);
+    state.owner = Some(String::new());
+    state
+}
+
+pub(crate) fn state(home: &Home, record: &Record) -> Result<String> {
+    pretty(&full(home, record))
+}
+
+pub(crate) fn list(root: &Path, format: &str, quiet: bool) -> Result<String> {
+    let all = commands::all(root)?;
+    if quiet {
+        return Ok(all
+            .iter()
+            .fold(String::new(), |text, (_, record)| text + &record.id + "\n"));
+    }
+    match format {
+        "json" => {
+            let states: Vec<_> = all.iter().map(|(home, record)| full(home, record)).collect();
+            let text = if states.is_empty() {
+                "null".to_owned()
+            } else {
+                json!(states).to_string()
+            };
+            Ok(text + "\n")
+        }
+        "table" => {
+            let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
+            let rows = all.iter().map(|(home, record)| {
+                let status = home.status(record);
+                let pid = if status == Status::Stopped { 0 } else { record.pid };
+                [
+                    record.id.clone(),
+                    pid.to_string(),
+                    status.name().to_owned(),
+                    record.bundle.display().to_string(),
+                    record.created.clone(),
+                    "root".to_owned(),
+                ]
+            });
+            Ok(table(&std::iter::once(head).chain(rows).collect::<Vec<_>>()))
+        }
+        other => Err(Error::Usage(format!("invalid format option: {other:?}"))),
+    }
+}
+
+/// Columns as wide as their widest, at least 12, three blanks apart.
+fn table(rows: &[[String; 6]]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        for (column, cell) in row.iter().enumerate() {
+            let width = rows.iter().map(|row| row[column].len()).max().unwrap_or(0).max(9) + 3;
+            // The last column is not filled up.
+            let width = if column + 1 == row.len() { 0 } else { width };
+            let _ = write!(text, "{cell:width$}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+pub(crate) fn ps(record: &Record, format: &str, arguments: &[String]) -> Result<String> {
+    let pids = commands::processes(record)?;
+    match format {
+        "json" => Ok(json!(pids).to_string() + "\n"),
+        "table" => {
+            let arguments: Vec<&str> = if arguments.is_empty() {
+                vec!["-ef"]
+            } else {
+                arguments.iter().map(String::as_str).collect()
+            };
+            let output = std::process::Command::new("ps")
+                .args(arguments)
+                .output()
+                .doing("run ps")?;
+            let output = String::from_utf8_lossy(&output.stdout);
+            let mut lines = output.lines();
+            let head = lines.next().unwrap_or_default();
+            let column = head
+                .split_whitespace()
+                .position(|name| name == "PID")
+                .ok_or_else(|| Error::Config("couldn't find PID field in ps output".into()))?;
+            let wanted = |line: &&str| {
+                let pid = line
+                    .split_whitespace()
+                    .nth(column)
+                    .and_then(|field| field.parse().ok());
+                pid.is_some_and(|pid| pids.contains(&pid))
+            };
+            Ok(lines
+                .filter(wanted)
+                .fold(format!("{head}\n"), |text, line| text + line + "\n"))
+        }
+        other => Err(Error::Usage(format!("invalid format option: {other:?}"))),
+    }
+}
+
+/// `features`.
+///
+//= https://github.com/opencontainers/runtime-spec/blob/v1.3.0/features.md
+pub(crate) fn features() -> String {
+    let capabilities: Vec<String> = caps::names().collect();
+    let namespaces: Vec<&str> = namespaces::names().filter(|name| *name != "time").collect();
+    use lighter_seccomp::known;
+    let features = json!({
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": SPEC,
+        "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
+        "mountOptions": options::NAMES,
+        "linux": {
+            "namespaces": namespaces,
+            "capabilities": capabilities,
+            "cgroup": {"v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true},
+            "seccomp": {
+                "enabled": true,
+                "actions": known::ACTIONS.iter().filter(|name| **name != "SCMP_ACT_NOTIFY").collect::<Vec<_>>(),
+                "operators": known::OPERATORS,
+                "archs": known::ARCHITECTURES,
+                "knownFlags": known::FLAGS,
+                "supportedFlags": known::FLAGS,
+            },
+            "apparmor": {"enabled": false},
+            "selinux": {"enabled": false},
+            "intelRdt": {"enabled": false},
+            "mountExtensions": {"idmap": {"enabled": false}},
+        },
+        "annotations": {"org.opencontainers.runc.version": env!("CARGO_PKG_VERSION")},
+    });
+    format!("{features:#}\n")
+}
+
+/// `spec`: a configuration to start from.
+pub(crate) fn write_spec(bundle: &Path, rootless: bool) -> Result<()> {
+    let path = bundle.join("config.json");
+    if path.exists() {
+        return Err(Error::Config("File config.json exists. Remove it first".into()));
+    }
+    let caps = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
+    let mut kinds = vec!["pid", "ipc", "uts", "mount", "cgroup"];
+    kinds.push(if rootless { "user" } else { "network" });
+    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": source, "options": options});
+    let mut spec = json!({
+        "ociVersion": SPEC,
+        "process": {
+            "terminal": true,
+            "user": {"uid": 0, "gid": 0},
+            "args": ["sh"],
+            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
+            "cwd": "/",
+            "capabilities": {"bounding": caps, "effective": caps, "permitted": caps},
+            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
+            "noNewPrivileges": true,
+        },
+        "root": {"path": "rootfs", "readonly": true},
+        "hostname": "runc",
+        "mounts": [
+            mount("/proc", "proc", "proc", &[]),
+            mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+            mount("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
+            mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+            mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+            if rootless {
+                mount("/sys", "none", "/sys", &["rbind", "nosuid", "noexec", "nodev", "ro"])
+            } else {
+                mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"])
+            },
+            mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
+        ],
+        "linux": {
+            "resources": {"devices": [{"allow": false, "access": "rwm"}]},
+            "namespaces": kinds.iter().map(|kind| json!({"type": kind})).collect::<Vec<_>>(),
+            "maskedPaths": ["/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+                "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi"],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+        },
+    });
+    if rootless {
+        let map = |host: u32| json!([{"containerID": 0, "hostID": host, "size": 1}]);
+        spec["linux"]["uidMappings"] = map(rustix::process::geteuid().as_raw());
+        spec["linux"]["gidMappings"] = map(rustix::process::getegid().as_raw());
+    }
+    std::fs::write(&path, format!("{spec:#}\n")).on("write", path)
+}

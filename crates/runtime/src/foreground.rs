@@ -1,0 +1,71 @@
+//! `run`, and `exec` without `--detach`: staying with the process until it ends.
+
+use std::os::fd::AsFd;
+
+use rustix::process::{Pid, WaitOptions, waitpid};
+
+use crate::config::{Process, Spec};
+use crate::error::{Context, Error, Result};
+use crate::state::{Home, Record};
+use crate::{commands, create, exec as exec_, relay};
+
+/// Creates and starts a container; in the foreground waits for its end and removes it (unless `keep`), and answers its
+/// exit code.
+pub(crate) fn run(mut options: create::Options, spec: &Spec, detach: bool, keep: bool) -> Result<u8> {
+    let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
+    options.foreground = !detach;
+    if detach {
+        let created = create::create(&options, spec)?;
+        return started(&created).map(|()| 0);
+    }
+    lighter_sys::process::set_subreaper().doing("become a subreaper")?;
+    let relay = relay::Relay::new(terminal && options.console_socket.is_none())?;
+    options.console_socket = options.console_socket.or(relay.socket().map(Into::into));
+    let created = create::create(&options, spec)?;
+    let result = started(&created).and_then(|()| relay.until_exit(created.pidfd.as_fd()));
+    let code = result.and_then(|()| wait(created.record.pid));
+    if !keep {
+        let removed = commands::delete(&created.home, true);
+        return code.and_then(|code| removed.map(|()| code));
+    }
+    code
+}
+
+fn started(created: &create::Created) -> Result<()> {
+    let result = commands::start(&created.home, &created.record);
+    if result.is_err() {
+        let _ = commands::delete(&created.home, true);
+    }
+    result
+}
+
+/// Starts one more process; without `detach` waits for its end and answers its exit code.
+pub(crate) fn exec(mut options: exec_::Options, home: &Home, record: &Record, detach: bool) -> Result<u8> {
+    let process: Process = exec_::process(&options, record)?;
+    if detach {
+        exec_::exec(&options, home, record, &process)?;
+        return Ok(0);
+    }
+    let relay = relay::Relay::new(process.terminal && options.console_socket.is_none())?;
+    options.console_socket = options.console_socket.or(relay.socket().map(Into::into));
+    let started = exec_::exec(&options, home, record, &process)?;
+    relay.until_exit(started.pidfd.as_fd())?;
+    wait(started.pid)
+}
+
+/// Reaps the process; what else was left to us as a subreaper is reaped too.
+fn wait(pid: i32) -> Result<u8> {
+    let wanted = Pid::from_raw(pid).ok_or_else(|| Error::State("no process".into()))?;
+    loop {
+        match waitpid(Some(wanted), WaitOptions::empty()) {
+            Err(rustix::io::Errno::INTR) | Ok(None) => {}
+            Ok(Some((_, status))) => {
+                let code = status
+                    .exit_status()
+                    .or(status.terminating_signal().map(|signal| 128 + signal));
+                return Ok(u8::try_from(code.unwrap_or(255)).unwrap_or(255));
+            }
+            Err(error) => return Err(error).doing("wait for the process"),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What a process is allowed and who it is: limits, capabilities, ids, filter. Shared by the first process and by exec.
+
+use std::path::Path;
+
+use lighter_seccomp::Filter;
+use lighter_sys::{process as p, seccomp};
+use rustix::io::Errno;
+
+use crate::caps::Sets;
+use crate::config::{Process, Rlimit};
+use crate::error::{Context, Error, Result};
+
+/// In the order of the kernel's numbers.
+const LIMITS: [&str; 16] = [
+    "CPU",
+    "FSIZE",
+    "DATA",
+    "STACK",
+    "CORE",
+    "RSS",
+    "NPROC",
+    "NOFILE",
+    "MEMLOCK",
+    "AS",
+    "LOCKS",
+    "SIGPENDING",
+    "MSGQUEUE",
+    "NICE",
+    "RTPRIO",
+    "RTTIME",
+];
+
+fn limit_number(limit: &Rlimit) -> Result<u32> {
+    LIMITS
+        .iter()
+        .position(|name| limit.kind.strip_prefix("RLIMIT_") == Some(name))
+        .and_then(|number| u32::try_from(number).ok())
+        .ok_or_else(|| Error::Config(format!("invalid rlimit type: {:?}", limit.kind)))
+}
+
+/// Sets resource limits.
+pub(crate) fn limits(limits: &[Rlimit]) -> Result<()> {
+    for limit in limits {
+        let number = limit_number(limit)?;
+        p::set_rlimit(number, limit.soft, limit.hard).map_err(|error| {
+            let have = p::rlimit(number).map_or(0, |(_, hard)| hard);
+            Error::Config(format!(
+                "error setting rlimits for ready process: error setting rlimit type {number}: {} ({} to {}:{}, hard limit here {have})",
+                crate::program::words(error),
+                limit.kind,
+                limit.soft,
+                limit.hard,
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+/// Sets our own preference of the OOM killer. To lower it needs CAP_SYS_RESOURCE; to set what is set already must not.
+pub(crate) fn oom_score(value: i32) -> Result<()> {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    let text = value.to_string();
+    match std::fs::write(FILE, &text) {
+        Err(_) if std::fs::read_to_string(FILE).is_ok_and(|now| now.trim() == text) => Ok(()),
+        result => result.on("write oom_score_adj: set", FILE),
+    }
+}
+
+/// Becomes who `process` says: everything but the filter. The working directory is changed while still privileged, and
+/// checked after.
+pub(crate) fn assume(process: &Process, filter: Option<&Filter>) -> Result<()> {
+    limits(&process.rlimits)?;
+    let sets = Sets::new(process.capabilities.as_ref());
+    // Without no-new-privileges a filter needs CAP_SYS_ADMIN, which is about to go.
+    if process.no_new_privileges {
+        p::set_no_new_privs().doing("set no_new_privs")?;
+    } else if let Some(filter) = filter {
+        install(filter)?;
+    }
+    sets.limit()?;
+    let user = &process.user;
+    let entered = enter(&process.cwd);
+    lighter_sys::caps::keep_over_setuid(true).doing("keep capabilities")?;
+    groups(&user.additional_gids)?;
+    p::set_gid(user.gid).doing("set group id")?;
+    p::set_uid(user.uid).doing("set user id")?;
+    if entered.is_err() {
+        // What root may not enter (a root-squashed share), the user may.
+        enter(&process.cwd)?;
+    }
+    sets.take()?;
+    inside()?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(user.umask.unwrap_or(0o022)));
+    Ok(())
+}
+
+/// The filter of a process with no-new-privileges: as late as can be.
+pub(crate) fn filter_late(process: &Process, filter: Option<&Filter>) -> Result<()> {
+    match filter {
+        Some(filter) if process.no_new_privileges => install(filter),
+        _ => Ok(()),
+    }
+}
+
+fn install(filter: &Filter) -> Result<()> {
+    seccomp::install(&filter.instructions, filter.flags)
+        .map(drop)
+        .doing("install the seccomp filter")
+}
+
+fn groups(gids: &[u32]) -> Result<()> {
+    match p::set_groups(gids) {
+        // A user namespace without that power, as of an ordinary user.
+        Err(error) if gids.is_empty() && error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => Ok(()),
+        result => result.doing("set supplementary groups"),
+    }
+}
+
+fn enter(cwd: &Path) -> Result<()> {
+    let cwd = if cwd.as_os_str().is_empty() {
+        Path::new("/")
+    } else {
+        cwd
+    };
+    rustix::process::chdir(cwd).on("chdir to cwd", cwd)
+}
+
+/// A working directory outside the root (by a descriptor that leaked, CVE-2024-21626) has no name in it.
+fn inside() -> Result<()> {
+    match rustix::process::getcwd(Vec::new()) {
+        Ok(path) if path.as_bytes().starts_with(b"/") => Ok(()),
+        Ok(_) | Err(Errno::NOENT) => Err(Error::Config(
+            "current working directory is outside of container mount namespace root -- possible container breakout detected"
+                .into(),
+        )),
+        Err(error) => Err(error).doing("find the working directory"),
+    }
+}
+
+/// Gives stdio to the user, so that `/dev/stdout` can be opened again. What is not a file of ours stays.
+pub(crate) fn own_stdio(uid: u32) {
+    if uid == 0 {
+        return;
+    }
+    let null = rustix::fs::stat("/dev/null").map(|stat| stat.st_rdev).ok();
+    let fds = [
+        rustix::stdio::stdin(),
+        rustix::stdio::stdout(),
+        rustix::stdio::stderr(),
+    ];
+    for fd in fds {
+        let Ok(stat) = rustix::fs::fstat(fd) else { continue };
+        if stat.st_uid != uid && Some(stat.st_rdev) != null {
+            // EROFS, EPERM, EINVAL: then it stays whose it is.
+            let _ = rustix::fs::fchown(fd, Some(rustix::fs::Uid::from_raw(uid)), None);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The process that becomes the container's first: from the fork to the exec. One thread, a copy of the runtime's
+//! memory, no way back.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use lighter_cgroups::Group;
+use lighter_seccomp::Filter;
+use lighter_sys::{exec::Strings, namespace as ns, process as p};
+
+use crate::config::{Linux, Process, Spec};
+use crate::error::{Context, Error, Result};
+use crate::namespaces::Namespaces;
+use crate::rootfs::{self, Rootfs};
+use crate::sync::Channel;
+use crate::{hooks, identity, program};
+
+/// Exit code of a process that failed where nobody listens any more, as runc's.
+const LOST: i32 = 255;
+
+/// What the runtime prepared for it.
+pub(crate) struct Birth<'a> {
+    pub(crate) spec: &'a Spec,
+    pub(crate) linux: &'a Linux,
+    pub(crate) process: &'a Process,
+    pub(crate) rootfs: &'a Path,
+    pub(crate) id: &'a str,
+    pub(crate) namespaces: &'a Namespaces,
+    pub(crate) group: Option<&'a Group>,
+    pub(crate) filter: Option<&'a Filter>,
+    pub(crate) fifo: &'a File,
+    pub(crate) console: Option<&'a OwnedFd>,
+    pub(crate) no_pivot: bool,
+    pub(crate) no_new_keyring: bool,
+    pub(crate) preserve_fds: u32,
+    /// The OCI state for hooks inside, with a place for the pid.
+    pub(crate) state: &'a dyn Fn(&'static str, i32) -> Vec<u8>,
+}
+
+/// Goes all the way. Returns the error only to be told.
+pub(crate) fn run(birth: &Birth<'_>, channel: Channel) -> ! {
+    match prepare(birth, &channel) {
+        Ok(ready) => {
+            drop(channel);
+            let error = go(birth, ready);
+            let text = lighter_stdx::error::chain(&error) + "\n";
+            // The runtime has left: what remains is the container's own stderr.
+            let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+        }
+        Err(error) => channel.say_failed(&lighter_stdx::error::chain(&error)),
+    }
+    p::exit_now(LOST)
+}
+
+/// A process that waits for `start`.
+struct Ready {
+    path: std::path::PathBuf,
+    arguments: Strings,
+    environment: Strings,
+}
+
+fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
+    let (spec, linux, process) = (birth.spec, birth.linux, birth.process);
+    // Nobody of the container looks into this memory or behind /proc/PID/{exe,fd,cwd} of ours (CVE-2016-9962).
+    p::set_dumpable(false).doing("set dumpable")?;
+    rustix::process::setsid().doing("start a session")?;
+    if let Some(score) = process.oom_score_adj {
+        identity::oom_score(score)?;
+    }
+    if !birth.no_new_keyring {
+        // Kernels without keyrings, or filters around us, refuse: runc goes on too.
+        let _ = p::new_session_keyring(&program::c_string(format!("_ses.{}", birth.id)));
+    }
+    let mut joined = false;
+    let mut join = || -> Result<()> {
+        if !joined {
+            joined = true;
+            for tasks in channel.await_go()? {
+                rustix::io::write(&tasks, b"0").doing("join cgroup")?;
+            }
+            if birth.namespaces.new & ns::CGROUP != 0 {
+                ns::unshare(ns::CGROUP).doing("unshare cgroup namespace")?;
+            }
+        }
+        Ok(())
+    };
+    if birth.namespaces.new & ns::USER != 0 {
+        // The runtime maps ids before it says anything.
+        join()?;
+        p::set_gid(0).doing("become root of the user namespace")?;
+        p::set_uid(0).doing("become root of the user namespace")?;
+        p::set_dumpable(false).doing("set dumpable")?;
+    }
+    birth.namespaces.join_here()?;
+
+    if birth.namespaces.new & ns::MOUNT != 0 {
+        let in_userns = birth.namespaces.has(ns::USER);
+        let mut root = Rootfs::prepare(spec, linux, birth.rootfs, in_userns)?;
+        root.mount_all(birth.group, &mut join)?;
+        root.devices()?;
+        join()?;
+        run_hooks(birth, channel)?;
+        root.pivot(birth.no_pivot)?;
+        if let Some(socket) = birth.console {
+            crate::console::set_up(socket.as_fd(), process.console_size, process.user.uid, true)?;
+        }
+        make_cwd(&process.cwd)?;
+        names(birth)?;
+        rootfs::sysctls(linux)?;
+        root.finish()?;
+    } else {
+        join()?;
+        run_hooks(birth, channel)?;
+        rustix::process::chdir(birth.rootfs).on("enter", birth.rootfs)?;
+        if !birth.namespaces.has(ns::MOUNT) {
+            rustix::process::chroot(".").on("change root to", birth.rootfs)?;
+        }
+        rustix::process::chdir("/").on("enter", "/")?;
+        if let Some(socket) = birth.console {
+            crate::console::set_up(socket.as_fd(), process.console_size, process.user.uid, false)?;
+        }
+        names(birth)?;
+        rootfs::sysctls(linux)?;
+    }
+    if let Some(personality) = &linux.personality {
+        let value = match personality.domain.as_str() {
+            "LINUX" => 0,
+            "LINUX32" => 8,
+            other => return Err(Error::Config(format!("invalid personality domain {other:?}"))),
+        };
+        p::set_personality(value).doing("set personality")?;
+    }
+    identity::own_stdio(process.user.uid);
+    p::reset_signals();
+    // Before the filter and the change of user, which may forbid either.
+    lighter_sys::descriptors::close_on_exec_from(3 + birth.preserve_fds)
+        .doing("mark descriptors close-on-exec")?;
+    let mut environment = process.env.clone();
+    program::add_home(&mut environment, process.user.uid);
+    identity::assume(process, birth.filter)?;
+    let name = process
+        .args
+        .first()
+        .ok_or_else(|| Error::Config("args must not be empty".into()))?;
+    let path = program::find(name, &environment)?;
+    let strings = |list: &[String]| Strings::new(list.iter().map(program::c_string).collect());
+    let ready = Ready {
+        path,
+        arguments: strings(&process.args),
+        environment: strings(&environment),
+    };
+    channel.say_ready()?;
+    channel.await_go()?;
+    Ok(ready)
+}
+
+/// Waits for `start`, then becomes the user's program.
+fn go(birth: &Birth<'_>, ready: Ready) -> Error {
+    let result = (|| {
+        let mut byte = [0];
+        loop {
+            match rustix::io::read(birth.fifo, &mut byte) {
+                Err(rustix::io::Errno::INTR) => {}
+                result => {
+                    result.doing("wait for start")?;
+                    break;
+                }
+            }
+        }
+        if let Some(list) = birth
+            .spec
+            .hooks
+            .as_ref()
+            .map(|hooks| &hooks.start_container)
+            .filter(|list| !list.is_empty())
+        {
+            hooks::run("startContainer", list, &(birth.state)("created", 1))?;
+        }
+        identity::filter_late(birth.process, birth.filter)
+    })();
+    if let Err(error) = result {
+        return error;
+    }
+    let path = program::c_string(&ready.path);
+    let error = lighter_sys::exec::exec(&path, &ready.arguments, &ready.environment);
+    Error::Config(format!(
+        "exec {}: {}",
+        ready.path.display(),
+        program::words(error)
+    ))
+}
+
+fn run_hooks(birth: &Birth<'_>, channel: &Channel) -> Result<()> {
+    let Some(list) = &birth.spec.hooks else {
+        return Ok(());
+    };
+    if !list.prestart.is_empty() || !list.create_runtime.is_empty() {
+        channel.say_hooks()?;
+        channel.await_go()?;
+    }
+    if !list.create_container.is_empty() {
+        hooks::run(
+            "createContainer",
+            &list.create_container,
+            &(birth.state)("creating", 1),
+        )?;
+    }
+    Ok(())
+}
+
+fn make_cwd(cwd: &Path) -> Result<()> {
+    if cwd == Path::new("/") || cwd.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let root = lighter_safe_fs::Root::open(Path::new("/"))?;
+    match root.create_dir_all(cwd, 0o755) {
+        // A read-only or foreign file system: entering it says what is wrong.
+        Err(_) => Ok(()),
+        Ok(_) => Ok(()),
+    }
+}
+
+fn names(birth: &Birth<'_>) -> Result<()> {
+    let own = birth.namespaces.has(ns::UTS);
+    for (name, what) in [
+        (&birth.spec.hostname, "hostname"),
+        (&birth.spec.domainname, "domainname"),
+    ] {
+        if !name.is_empty() && !own {
+            return Err(Error::Config(format!(
+                "unable to set {what} without a private UTS namespace"
+            )));
+        }
+    }
+    if !birth.spec.hostname.is_empty() {
+        rustix::system::sethostname(birth.spec.hostname.as_bytes()).doing("set hostname")?;
+    }
+    if !birth.spec.domainname.is_empty() {
+        rustix::system::setdomainname(birth.spec.domainname.as_bytes()).doing("set domainname")?;
+    }
+    Ok(())
+}
