@@ -9,6 +9,7 @@ pub mod descriptors;
 pub mod exec;
 pub mod fdpass;
 pub mod flock;
+pub mod inherit;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;

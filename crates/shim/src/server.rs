@@ -1,0 +1,273 @@
+//! The loop: one thread, one epoll, nothing that blocks.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use lighter_log_write::Time;
+use lighter_shim_api::Timestamp;
+use lighter_shim_api::ttrpc::Status;
+use lighter_sys::signals::SignalFd;
+use rustix::event::epoll::EventFlags;
+use rustix::process::{WaitOptions, WaitStatus};
+
+use crate::Config;
+use crate::attach::Client;
+use crate::connection::Connection;
+use crate::container::{Caller, Container, Process};
+use crate::operation::Operation;
+use crate::poll::{Kind, Poll, READ, Token, Watched};
+use crate::publish::Publisher;
+use crate::{rootfs, socket};
+
+const SIGCHLD: i32 = 17;
+/// How long a shim that was asked to end lets slow readers read, in milliseconds.
+const GRACE: u32 = 2000;
+/// How long a shim without a container waits for a client that never came.
+const LONELY: u32 = 60_000;
+
+/// Everything that the shim is.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) config: Config,
+    pub(crate) poll: Poll,
+    signals: SignalFd,
+    listener: Option<Watched>,
+    address: PathBuf,
+    connections: BTreeMap<u32, Connection>,
+    numbers: u32,
+    pub(crate) containers: BTreeMap<String, Container>,
+    pub(crate) processes: BTreeMap<u32, Process>,
+    /// Runtime commands and other helpers under way, by pid.
+    pub(crate) operations: BTreeMap<i32, Operation>,
+    /// Ends that belong to nobody yet: a process may die before the runtime has told its pid.
+    pub(crate) strangers: Vec<(i32, WaitStatus, Time)>,
+    /// Processes whose logger is not ready yet: who waits, and what is to be mounted.
+    pub(crate) deferred: BTreeMap<u32, (Caller, Vec<rootfs::Plan>)>,
+    /// Attach clients of processes that are gone, still reading.
+    late: BTreeMap<u32, Client>,
+    pub(crate) publisher: Publisher,
+    /// Asked to end, and since when.
+    pub(crate) stopping: Option<Time>,
+    /// There was a container.
+    pub(crate) served: bool,
+}
+
+impl Server {
+    /// Serves on `listener`, bound at `address`.
+    pub(crate) fn new(config: Config, listener: OwnedFd, address: PathBuf) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let signals = SignalFd::new(&[SIGCHLD])?;
+        lighter_sys::process::set_subreaper()?;
+        let mut watched = Watched::new(rustix::io::fcntl_dupfd_cloexec(&signals, 3)?, Token::new(Kind::Signal, 0, 0));
+        watched.want(&poll, READ);
+        // The loop lives as long as the process: this descriptor is never closed.
+        std::mem::forget(watched);
+        let mut listener = Watched::new(listener, Token::new(Kind::Listener, 0, 0));
+        listener.want(&poll, READ);
+        let publisher = Publisher::new(config.events.clone(), &config.namespace);
+        Ok(Self {
+            config,
+            poll,
+            signals,
+            listener: Some(listener),
+            address,
+            connections: BTreeMap::new(),
+            numbers: 0,
+            containers: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            strangers: Vec::new(),
+            deferred: BTreeMap::new(),
+            late: BTreeMap::new(),
+            publisher,
+            stopping: None,
+            served: false,
+        })
+    }
+
+    /// Runs until there is nothing left to do.
+    pub(crate) fn run(&mut self) -> io::Result<()> {
+        while !self.is_over() {
+            let events = self.poll.wait(self.patience())?;
+            let idle = events.is_empty();
+            for (token, flags) in events {
+                self.wake(token, flags);
+            }
+            self.flush();
+            self.publisher.go_on(&self.poll);
+            if idle && self.containers.is_empty() && self.connections.is_empty() && self.stopping.is_none() {
+                self.stop();
+            }
+        }
+        Ok(())
+    }
+
+    fn patience(&self) -> Option<u32> {
+        let lonely = self.containers.is_empty() && self.connections.is_empty();
+        let end = match self.stopping {
+            Some(_) => Some(50),
+            // The last client of a shim that has served went without a word.
+            None if lonely && self.served => Some(100),
+            None if lonely => Some(LONELY),
+            None => None,
+        };
+        match (end, self.publisher.patience()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let Some(since) = self.stopping else { return false };
+        let now = self.now();
+        let waited = (now.seconds.saturating_sub(since.seconds)) * 1000 + u64::from(now.nanos / 1_000_000);
+        let waited = waited.saturating_sub(u64::from(since.nanos / 1_000_000));
+        let sent = self.connections.values().all(Connection::is_flushed);
+        let quiet = self.late.is_empty() && self.publisher.is_idle() && self.processes.is_empty();
+        self.operations.is_empty() && ((sent && quiet) || waited > u64::from(GRACE))
+    }
+
+    /// No new clients, and the end when the old ones have what is theirs.
+    pub(crate) fn stop(&mut self) {
+        if self.listener.take().is_some() {
+            let _ = rustix::fs::unlink(&self.address);
+        }
+        self.stopping = Some(self.now());
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        (self.config.clock)()
+    }
+
+    pub(crate) fn number(&mut self) -> u32 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn wake(&mut self, token: Token, _flags: EventFlags) {
+        let now = self.now();
+        let poll = &self.poll;
+        match token.kind {
+            Kind::Signal => return self.reap(),
+            Kind::Listener => return self.accept(),
+            Kind::Connection => return self.serve(token.id),
+            Kind::Publisher => return self.publisher.ready(poll),
+            Kind::Client if token.id == 0 => {
+                if self.late.get_mut(&token.part).is_some_and(|client| !client.linger(poll)) {
+                    self.late.remove(&token.part);
+                }
+                return;
+            }
+            Kind::Logger => return self.logger_ready(token.id),
+            _ => {}
+        }
+        let Some(process) = self.processes.get_mut(&token.id) else { return };
+        let io = &mut process.io;
+        match token.kind {
+            Kind::Output => io.output_ready(token.part as usize & 1, now, poll),
+            Kind::Input => io.input_ready(poll),
+            Kind::InputFifo => io.fifo_ready(poll),
+            Kind::Sink => io.sink_ready(token.part as usize & 1, now, poll),
+            Kind::Attach => io.attach_ready(poll),
+            Kind::Client => io.client_ready(token.part, poll),
+            _ => {}
+        }
+        self.forget(token.id);
+    }
+
+    /// Drops a deleted process once its output has gone where it belongs.
+    pub(crate) fn forget(&mut self, number: u32) {
+        if self.processes.get(&number).is_some_and(|process| process.deleted && process.io.is_done()) {
+            self.processes.remove(&number);
+        }
+    }
+
+    fn accept(&mut self) {
+        while let Some(fd) = self.listener.as_ref().and_then(socket::accept) {
+            let number = self.number();
+            self.connections.insert(number, Connection::new(fd, number, &self.poll));
+        }
+    }
+
+    fn serve(&mut self, number: u32) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let Some(requests) = connection.requests() else {
+            self.connections.remove(&number);
+            return;
+        };
+        for (stream, request) in requests {
+            let caller = Caller { connection: number, stream };
+            match self.call(caller, &request) {
+                Ok(Some(payload)) => self.answer(caller, Ok(payload)),
+                Ok(None) => {}
+                Err(status) => self.answer(caller, Err(status)),
+            }
+        }
+    }
+
+    /// Answers a request; a caller that has gone is forgotten.
+    pub(crate) fn answer(&mut self, caller: Caller, answer: Result<Vec<u8>, Status>) {
+        if let Some(connection) = self.connections.get_mut(&caller.connection) {
+            connection.answer(caller.stream, answer);
+        }
+    }
+
+    fn flush(&mut self) {
+        let poll = &self.poll;
+        self.connections.retain(|_, connection| connection.is_flushed() || connection.flush(poll));
+        for connection in self.connections.values_mut() {
+            connection.flush(poll);
+        }
+    }
+
+    /// Collects the dead. The first processes of containers come last: those that joined them died before.
+    fn reap(&mut self) {
+        while let Ok(Some(_)) = self.signals.read() {}
+        let now = self.now();
+        let mut firsts = Vec::new();
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            let pid = pid.as_raw_nonzero().get();
+            if let Some(operation) = self.operations.remove(&pid) {
+                self.finish(operation, status);
+            } else if let Some(number) = self.number_of(pid) {
+                if self.processes.get(&number).is_some_and(|process| process.exec_id.is_empty()) {
+                    firsts.push((number, status));
+                } else {
+                    self.died(number, status, now);
+                }
+            } else {
+                self.strangers.push((pid, status, now));
+            }
+        }
+        for (number, status) in firsts {
+            self.died(number, status, now);
+        }
+        if self.operations.is_empty() {
+            self.strangers = Vec::new();
+        }
+    }
+
+    fn number_of(&self, pid: i32) -> Option<u32> {
+        let alive = self.processes.iter().find(|(_, process)| process.pid == pid && process.exit.is_none());
+        alive.map(|(number, _)| *number)
+    }
+
+    /// Keeps what slow clients have not read yet.
+    pub(crate) fn keep_late(&mut self, clients: Vec<Client>) {
+        for client in clients {
+            let number = self.number() & 0x00ff_ffff;
+            let mut client = client.renumber(number);
+            if client.linger(&self.poll) {
+                self.late.insert(number, client);
+            }
+        }
+    }
+}
+
+/// The moment as protobuf has it.
+pub(crate) fn timestamp(time: Time) -> Timestamp {
+    Timestamp { seconds: i64::try_from(time.seconds).unwrap_or(i64::MAX), nanos: time.nanos.cast_signed() }
+}
+
