@@ -245,7 +245,7 @@ impl Made<'_> {
         let joins = group.joins()?;
         let borrowed: Vec<_> = joins.iter().map(AsFd::as_fd).collect();
         ours.go(&borrowed)?;
-        if let (Some(filter), true) = (&filter, true) {
+        if let Some(filter) = &filter {
             self.save_filter(filter)?;
         }
         record.pid = pid;
@@ -317,7 +317,11 @@ fn gone(group: &Group) -> String {
 fn make_group(group: &Group, linux: &Linux) -> Result<()> {
     group.create()?;
     if let Some(resources) = &linux.resources {
-        group.apply(resources)?;
+        let mut resources = resources.clone();
+        if !resources.devices.is_empty() {
+            resources.devices.extend(crate::devices::default_rules());
+        }
+        group.apply(&resources)?;
     }
     Ok(())
 }

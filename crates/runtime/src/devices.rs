@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use lighter_cgroups::DeviceRule;
 use lighter_safe_fs::Root;
 use lighter_sys::mount as m;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid};
@@ -30,6 +31,34 @@ const LINKS: [(&str, &str); 5] = [
     ("/proc/self/fd/2", "dev/stderr"),
     ("pts/ptmx", "dev/ptmx"),
 ];
+
+/// What every container may use, whatever its own rules say before: making nodes of any kind, the default devices and
+/// terminals.
+pub(crate) fn default_rules() -> impl Iterator<Item = DeviceRule> {
+    let any = [
+        ("c", None, None, "m"),
+        ("b", None, None, "m"),
+        ("c", Some(136), None, ""),
+        ("c", Some(5), Some(2), ""),
+    ];
+    let nodes = DEFAULT.iter().map(|(name, minor)| {
+        (
+            "c",
+            Some(if *name == "tty" { 5 } else { 1 }),
+            Some(i64::from(*minor)),
+            "",
+        )
+    });
+    any.into_iter()
+        .chain(nodes)
+        .map(|(kind, major, minor, access)| DeviceRule {
+            allow: true,
+            kind: kind.into(),
+            major,
+            minor,
+            access: access.into(),
+        })
+}
 
 /// Fills `/dev` of `root`: default nodes, those of the configuration, links. `bind`: nodes cannot be made (a user
 /// namespace), so the host's are bound instead.

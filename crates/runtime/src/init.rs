@@ -65,6 +65,8 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
     // Nobody of the container looks into this memory or behind /proc/PID/{exe,fd,cwd} of ours (CVE-2016-9962).
     p::set_dumpable(false).doing("set dumpable")?;
     rustix::process::setsid().doing("start a session")?;
+    // Modes of nodes and mount points are meant as they are written.
+    rustix::process::umask(rustix::fs::Mode::empty());
     if let Some(score) = process.oom_score_adj {
         identity::oom_score(score)?;
     }
