@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use lighter_shim_api::attach::{self as frame, HEADER_LEN};
@@ -53,7 +52,13 @@ impl Attach {
         let listener = socket::listen(path)?;
         let mut listener = Watched::new(listener, Token::new(Kind::Attach, process, 0));
         listener.want(poll, READ);
-        Ok(Self { listener, path: path.to_owned(), clients: BTreeMap::new(), next: 0, process })
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+            clients: BTreeMap::new(),
+            next: 0,
+            process,
+        })
     }
 
     pub(crate) fn accept(&mut self, poll: &Poll) {
@@ -61,7 +66,14 @@ impl Attach {
             let number = self.next;
             self.next += 1;
             let socket = Watched::new(fd, Token::new(Kind::Client, self.process, number));
-            self.clients.insert(number, Client { socket, out: Outbox::default(), input: Vec::new() });
+            self.clients.insert(
+                number,
+                Client {
+                    socket,
+                    out: Outbox::default(),
+                    input: Vec::new(),
+                },
+            );
             self.send_to(number, frame::READY, &[], poll);
             if let Some(client) = self.clients.get_mut(&number) {
                 client.wait(poll, true);
@@ -83,7 +95,9 @@ impl Attach {
     }
 
     fn send_to(&mut self, number: u32, kind: u8, payload: &[u8], poll: &Poll) {
-        let Some(client) = self.clients.get_mut(&number) else { return };
+        let Some(client) = self.clients.get_mut(&number) else {
+            return;
+        };
         let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         client.out.push(&frame::header(kind, length));
         client.out.push(payload);
@@ -97,7 +111,9 @@ impl Attach {
     /// A client can be read or written. `room`: how much input may be taken.
     pub(crate) fn ready(&mut self, number: u32, room: usize, poll: &Poll) -> Asked {
         let mut asked = Asked::default();
-        let Some(client) = self.clients.get_mut(&number) else { return asked };
+        let Some(client) = self.clients.get_mut(&number) else {
+            return asked;
+        };
         let mut alive = client.out.flush(&client.socket);
         if alive && room > 0 {
             alive = client.take(&mut asked);
@@ -187,6 +203,10 @@ impl Client {
     /// The same client, known to the loop as number `part` of process 0.
     pub(crate) fn renumber(self, part: u32) -> Self {
         let Self { socket, out, input } = self;
-        Self { socket: socket.with_token(Token::new(Kind::Client, 0, part)), out, input }
+        Self {
+            socket: socket.with_token(Token::new(Kind::Client, 0, part)),
+            out,
+            input,
+        }
     }
 }

@@ -32,7 +32,10 @@ pub(crate) fn directory_in(text: &str, controller: &str) -> Option<PathBuf> {
 
 /// OOM kills so far.
 pub(crate) fn oom_kills(dir: &Path) -> u64 {
-    ["memory.events", "memory.oom_control"].iter().find_map(|file| field(&dir.join(file), "oom_kill")).unwrap_or(0)
+    ["memory.events", "memory.oom_control"]
+        .iter()
+        .find_map(|file| field(&dir.join(file), "oom_kill"))
+        .unwrap_or(0)
 }
 
 /// Every process in `dir` and below it.
@@ -50,7 +53,11 @@ pub(crate) fn field(path: &Path, name: &str) -> Option<u64> {
     let text = std::fs::read_to_string(path).ok()?;
     text.lines().find_map(|line| {
         let (key, value) = line.split_once(' ')?;
-        if key == name { value.trim().parse().ok() } else { None }
+        if key == name {
+            value.trim().parse().ok()
+        } else {
+            None
+        }
     })
 }
 

@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use lighter_sys::descriptors;
 use lighter_sys::exec::{self, Strings};
 use lighter_sys::process::{self, Fork};
-use lighter_sys::{descriptors, mount as _};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::rootfs;
@@ -43,12 +43,24 @@ pub(crate) fn start(program: Program<'_>) -> io::Result<Child> {
     let path = CString::new(program.path.as_os_str().as_bytes())?;
     let arguments = Strings::new(program.arguments);
     let environment = Strings::new(program.environment);
-    let null = rustix::fs::open(c"/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
+    let null = rustix::fs::open(
+        c"/dev/null",
+        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )?;
     let (report, tell) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     let pid = match process::fork(0, None)? {
         Fork::Parent { pid, .. } => pid,
         Fork::Child => {
-            let why = become_program(&program.stdio, &program.more, program.mounts, &null, &path, &arguments, &environment);
+            let why = become_program(
+                &program.stdio,
+                &program.more,
+                program.mounts,
+                &null,
+                &path,
+                &arguments,
+                &environment,
+            );
             let _ = rustix::io::write(&tell, why.as_bytes());
             process::exit_now(NOT_STARTED);
         }
@@ -87,12 +99,18 @@ fn become_program(
 ) -> String {
     for mount in mounts {
         if let Err(error) = mount.make() {
-            return format!("failed to mount rootfs component {}: {}", mount.label, words(&error));
+            return format!(
+                "failed to mount rootfs component {}: {}",
+                mount.label,
+                words(&error)
+            );
         }
     }
     // What is to become 3, 4, ... may lie where another one goes: lift all above first.
-    let lifted: Result<Vec<OwnedFd>, _> =
-        more.iter().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3 + more.len() as i32)).collect();
+    let lifted: Result<Vec<OwnedFd>, _> = more
+        .iter()
+        .map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3 + more.len() as i32))
+        .collect();
     let placed = lifted.map_err(io::Error::from).and_then(|lifted| {
         for (number, fd) in stdio.iter().enumerate() {
             descriptors::duplicate_to(fd.unwrap_or(null.as_fd()), number as i32)?;
@@ -132,7 +150,9 @@ pub(crate) fn find(name: &str, own: Option<&Path>, search: &OsStr) -> Option<Pat
         return Some(PathBuf::from(name));
     }
     let beside = own.and_then(Path::parent).map(Path::to_owned);
-    beside.into_iter().chain(std::env::split_paths(search)).map(|dir| dir.join(name)).find(|path| {
-        rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file()
-    })
+    beside
+        .into_iter()
+        .chain(std::env::split_paths(search))
+        .map(|dir| dir.join(name))
+        .find(|path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file())
 }

@@ -20,7 +20,11 @@ impl Connection {
     pub(crate) fn new(fd: OwnedFd, number: u32, poll: &Poll) -> Self {
         let mut socket = Watched::new(fd, Token::new(Kind::Connection, number, 0));
         socket.want(poll, READ);
-        Self { socket, input: Vec::new(), out: Outbox::default() }
+        Self {
+            socket,
+            input: Vec::new(),
+            out: Outbox::default(),
+        }
     }
 
     /// Reads what is there: whole requests with their streams. `None`: the client is gone or is none.
@@ -53,7 +57,8 @@ impl Connection {
     /// Sends what waits. `false`: the client is gone.
     pub(crate) fn flush(&mut self, poll: &Poll) -> bool {
         let alive = self.out.flush(&self.socket);
-        self.socket.want(poll, if self.out.is_empty() { READ } else { READ | WRITE });
+        self.socket
+            .want(poll, if self.out.is_empty() { READ } else { READ | WRITE });
         alive
     }
 

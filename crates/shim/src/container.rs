@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use lighter_shim_api::Timestamp;
+use lighter_shim_api::runc_options::Options;
 use lighter_shim_api::status::Status;
 
 use crate::io::Io;
@@ -35,6 +36,8 @@ pub(crate) struct Container {
     pub(crate) oom_kills: u64,
     /// Directory of the memory controller's or the unified cgroup, once known.
     pub(crate) cgroup: Option<PathBuf>,
+    /// As the caller set them.
+    pub(crate) options: Options,
 }
 
 /// How a process ended.

@@ -80,7 +80,9 @@ impl Io {
 
     /// One read and where it goes: the log first, then clients and sinks.
     fn move_output(&mut self, stream: usize, now: Time, poll: &Poll) -> Moved {
-        let Some(fd) = &self.outputs[stream] else { return Moved::Ended };
+        let Some(fd) = &self.outputs[stream] else {
+            return Moved::Ended;
+        };
         let mut buffer = [0; CHUNK];
         let moved = read(fd, &mut buffer);
         match moved {
@@ -91,9 +93,16 @@ impl Io {
                     let _ = log.write(name(stream), bytes, now);
                 }
                 if let Some(attach) = &mut self.attach {
-                    attach.send(if stream == 0 { frame::STDOUT } else { frame::STDERR }, bytes, poll);
+                    attach.send(
+                        if stream == 0 { frame::STDOUT } else { frame::STDERR },
+                        bytes,
+                        poll,
+                    );
                 }
-                if self.sinks[stream].as_mut().is_some_and(|sink| !sink.push(bytes, poll)) {
+                if self.sinks[stream]
+                    .as_mut()
+                    .is_some_and(|sink| !sink.push(bytes, poll))
+                {
                     self.sinks[stream] = None;
                 }
             }
@@ -213,11 +222,25 @@ impl Io {
             }
         }
         if let Some(input) = &mut self.input {
-            input.want(poll, if self.input_pending.is_empty() { NOTHING } else { WRITE });
+            input.want(
+                poll,
+                if self.input_pending.is_empty() {
+                    NOTHING
+                } else {
+                    WRITE
+                },
+            );
         }
         let room = self.input_pending.len() < INPUT_MAX;
         if let Some((fifo, _)) = &mut self.input_fifo {
-            fifo.want(poll, if room && self.input.is_some() { READ } else { NOTHING });
+            fifo.want(
+                poll,
+                if room && self.input.is_some() {
+                    READ
+                } else {
+                    NOTHING
+                },
+            );
         }
         if let Some(attach) = &mut self.attach {
             attach.listen_to_clients(room, poll);
@@ -248,7 +271,11 @@ impl Io {
         self.input_fifo = None;
         self.input_pending = Outbox::default();
         self.log = None;
-        let late = self.attach.take().map(|attach| attach.end(poll)).unwrap_or_default();
+        let late = self
+            .attach
+            .take()
+            .map(|attach| attach.end(poll))
+            .unwrap_or_default();
         if ours {
             // A descendant that still holds the pipe writes to nobody from here on.
             for stream in 0..2 {
@@ -278,7 +305,11 @@ impl Io {
 }
 
 fn name(stream: usize) -> Stream {
-    if stream == 0 { Stream::Stdout } else { Stream::Stderr }
+    if stream == 0 {
+        Stream::Stdout
+    } else {
+        Stream::Stderr
+    }
 }
 
 pub(crate) fn set_nonblocking(fd: impl AsFd) -> std::io::Result<()> {

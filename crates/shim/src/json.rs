@@ -18,7 +18,9 @@ pub(crate) fn member<'a>(text: &'a str, key: &str) -> Option<&'a str> {
 /// The raw elements of the array `text`.
 pub(crate) fn elements(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
-    let Some(mut rest) = text.trim_start().strip_prefix('[') else { return found };
+    let Some(mut rest) = text.trim_start().strip_prefix('[') else {
+        return found;
+    };
     while let Some((element, after)) = value(rest.trim_start()) {
         found.push(element);
         match after.trim_start().strip_prefix(',') {
@@ -112,7 +114,10 @@ mod tests {
     #[test]
     fn members_are_found_at_their_depth_only() {
         let text = r#" {"a" : {"msg":"inner, }"}, "n":[1,{"x":"]"}], "msg" : "o\"u\u00fct\ud83d\ude00\n" , "z":tru}"#;
-        assert_eq!(member(text, "msg").and_then(string).unwrap(), "o\"u\u{fc}t\u{1f600}\n");
+        assert_eq!(
+            member(text, "msg").and_then(string).unwrap(),
+            "o\"u\u{fc}t\u{1f600}\n"
+        );
         assert_eq!(member(member(text, "a").unwrap(), "msg").unwrap(), "\"inner, }\"");
         assert_eq!(elements(member(text, "n").unwrap()), ["1", r#"{"x":"]"}"#]);
         assert_eq!(member(text, "none"), None);
@@ -120,7 +125,20 @@ mod tests {
 
     #[test]
     fn broken_text_is_no_panic() {
-        for text in ["", "{", "{\"", "{\"a\"", "{\"a\":", "{\"a\":\"", "[", "\"\\u12", "{\"a\":\"\\", "{\"a\\\":1}", "]", "{\"é"] {
+        for text in [
+            "",
+            "{",
+            "{\"",
+            "{\"a\"",
+            "{\"a\":",
+            "{\"a\":\"",
+            "[",
+            "\"\\u12",
+            "{\"a\":\"\\",
+            "{\"a\\\":1}",
+            "]",
+            "{\"é",
+        ] {
             assert_eq!(member(text, "a"), None, "{text}");
             elements(text);
             string(text);

@@ -34,16 +34,32 @@ pub(crate) struct Operation {
 /// What it is for.
 #[derive(Debug)]
 pub(crate) enum Work {
-    Create { process: u32, console: Option<ConsoleSocket>, rootfs: Vec<lighter_shim_api::types::Mount> },
-    Start { process: u32 },
-    Exec { process: u32, console: Option<ConsoleSocket>, files: Vec<PathBuf> },
+    Create {
+        process: u32,
+        console: Option<ConsoleSocket>,
+        rootfs: Vec<lighter_shim_api::types::Mount>,
+    },
+    Start {
+        process: u32,
+    },
+    Exec {
+        process: u32,
+        console: Option<ConsoleSocket>,
+        files: Vec<PathBuf>,
+    },
     Pause,
     Resume,
-    Update { file: PathBuf },
+    Update {
+        file: PathBuf,
+    },
     Kill,
-    Delete { process: u32 },
+    Delete {
+        process: u32,
+    },
     /// The last step of a deletion, or of a creation that failed: the answer is ready.
-    Unmount { answer: Result<Vec<u8>, Status> },
+    Unmount {
+        answer: Result<Vec<u8>, Status>,
+    },
     /// Nobody waits for it.
     Alone,
 }
@@ -58,18 +74,32 @@ impl Server {
         call: Call<'_>,
         work: Work,
     ) -> Result<(), (Status, Work)> {
-        let Some(found) = self.containers.get(container) else { return Err((not_found(), work)) };
+        let Some(found) = self.containers.get(container) else {
+            return Err((not_found(), work));
+        };
         let log_from = log_length(&log);
         match found.runtime.start(&log, call) {
             Ok(child) => {
                 let report = child.report;
                 let container = container.to_owned();
-                self.operations.insert(child.pid, Operation { work, container, caller, report, log, log_from });
+                self.operations.insert(
+                    child.pid,
+                    Operation {
+                        work,
+                        container,
+                        caller,
+                        report,
+                        log,
+                        log_from,
+                    },
+                );
                 Ok(())
             }
             Err(error) => {
                 let what = work.failure();
-                let text = found.runtime.failure(what, &log, log_from, &error.to_string(), "");
+                let text = found
+                    .runtime
+                    .failure(what, &log, log_from, &error.to_string(), "");
                 Err((status(code::UNKNOWN, text), work))
             }
         }
@@ -77,22 +107,45 @@ impl Server {
 
     /// A command has ended.
     pub(crate) fn finish(&mut self, operation: Operation, end: WaitStatus) {
-        let Operation { work, container, caller, report, log, log_from } = operation;
+        let Operation {
+            work,
+            container,
+            caller,
+            report,
+            log,
+            log_from,
+        } = operation;
         let failed = (end.exit_status() != Some(0)).then(|| {
             let mut bytes = [0; 1024];
-            let count = if let Moved::Bytes(count) = read(&report, &mut bytes) { count } else { 0 };
+            let count = if let Moved::Bytes(count) = read(&report, &mut bytes) {
+                count
+            } else {
+                0
+            };
             let report = String::from_utf8_lossy(&bytes[..count]).into_owned();
             match self.containers.get(&container) {
-                Some(found) => found.runtime.failure(work.failure(), &log, log_from, &report, &end_words(end)),
+                Some(found) => {
+                    found
+                        .runtime
+                        .failure(work.failure(), &log, log_from, &report, &end_words(end))
+                }
                 None => report,
             }
         });
         let result = match work {
-            Work::Create { process, console, rootfs } => {
+            Work::Create {
+                process,
+                console,
+                rootfs,
+            } => {
                 return self.created(&container, process, caller, console, rootfs, failed);
             }
             Work::Start { process } => return self.started(&container, process, caller, failed),
-            Work::Exec { process, console, files } => {
+            Work::Exec {
+                process,
+                console,
+                files,
+            } => {
                 for file in files.iter().skip(1) {
                     let _ = rustix::fs::unlink(file);
                 }
@@ -114,9 +167,21 @@ impl Server {
                     }
                     let now = timestamp(self.now());
                     if paused {
-                        self.publisher.publish(&TaskPaused { container_id: container }, now, &self.poll);
+                        self.publisher.publish(
+                            &TaskPaused {
+                                container_id: container,
+                            },
+                            now,
+                            &self.poll,
+                        );
                     } else {
-                        self.publisher.publish(&TaskResumed { container_id: container }, now, &self.poll);
+                        self.publisher.publish(
+                            &TaskResumed {
+                                container_id: container,
+                            },
+                            now,
+                            &self.poll,
+                        );
                     }
                 }
                 failed
@@ -150,13 +215,14 @@ impl Server {
         mounts: Vec<lighter_shim_api::types::Mount>,
         failed: Option<String>,
     ) {
-        let Some(container) = self.containers.get_mut(id) else { return };
+        let Some(container) = self.containers.get_mut(id) else {
+            return;
+        };
         let bundle = container.bundle.clone();
         let result = match failed {
             Some(text) => Err(text),
-            None => pid_from(&bundle.join("init.pid")).ok_or_else(|| {
-                "failed to retrieve OCI runtime container pid".to_owned()
-            }),
+            None => pid_from(&bundle.join("init.pid"))
+                .ok_or_else(|| "failed to retrieve OCI runtime container pid".to_owned()),
         };
         let result = result.and_then(|pid| self.adopt(number, pid, console).map(|()| pid));
         match result {
@@ -165,7 +231,11 @@ impl Server {
                     container.cgroup = cgroup::directory(pid);
                     container.oom_kills = container.cgroup.as_deref().map_or(0, cgroup::oom_kills);
                 }
-                let stdio = self.processes.get(&number).map(|process| process.stdio.clone()).unwrap_or_default();
+                let stdio = self
+                    .processes
+                    .get(&number)
+                    .map(|process| process.stdio.clone())
+                    .unwrap_or_default();
                 let event = TaskCreate {
                     container_id: id.to_owned(),
                     bundle: bundle.to_string_lossy().into_owned(),
@@ -180,7 +250,13 @@ impl Server {
                     pid: pid.cast_unsigned(),
                 };
                 self.publisher.publish(&event, timestamp(self.now()), &self.poll);
-                self.reply(caller, Ok(CreateTaskResponse { pid: pid.cast_unsigned() }.encode_to_vec()));
+                self.reply(
+                    caller,
+                    Ok(CreateTaskResponse {
+                        pid: pid.cast_unsigned(),
+                    }
+                    .encode_to_vec()),
+                );
                 self.settled(number);
             }
             Err(text) => self.create_failed(id, caller, status(code::UNKNOWN, text)),
@@ -189,7 +265,9 @@ impl Server {
 
     /// A container that could not be created leaves nothing behind.
     pub(crate) fn create_failed(&mut self, id: &str, caller: Option<Caller>, why: Status) {
-        let Some(container) = self.containers.get(id) else { return };
+        let Some(container) = self.containers.get(id) else {
+            return;
+        };
         let (mounted, rootfs, init) = (container.mounted, container.bundle.join("rootfs"), container.init);
         self.end_io(init);
         if let Some(process) = self.processes.get_mut(&init) {
@@ -205,7 +283,9 @@ impl Server {
     }
 
     fn unmount(&mut self, id: &str, caller: Option<Caller>, path: &Path, answer: Result<Vec<u8>, Status>) {
-        let work = || rootfs::unmount(path).map_err(|error| format!("failed rootfs umount: {}", child::words(&error)));
+        let work = || {
+            rootfs::unmount(path).map_err(|error| format!("failed rootfs umount: {}", child::words(&error)))
+        };
         match child::run(work) {
             Ok(started) => {
                 let operation = Operation {
@@ -224,7 +304,9 @@ impl Server {
 
     /// Learns a process's pid and takes its terminal.
     fn adopt(&mut self, number: u32, pid: i32, console: Option<ConsoleSocket>) -> Result<(), String> {
-        let Some(process) = self.processes.get_mut(&number) else { return Ok(()) };
+        let Some(process) = self.processes.get_mut(&number) else {
+            return Ok(());
+        };
         process.pid = pid;
         if let Some(console) = console {
             let master = console.receive().ok_or("failed to retrieve console master")?;
@@ -248,13 +330,18 @@ impl Server {
     }
 
     fn started(&mut self, id: &str, number: u32, caller: Option<Caller>, failed: Option<String>) {
-        let Some(process) = self.processes.get_mut(&number) else { return };
+        let Some(process) = self.processes.get_mut(&number) else {
+            return;
+        };
         let pid = process.pid.cast_unsigned();
         match failed {
             Some(text) => self.reply(caller, Err(status(code::UNKNOWN, text))),
             None => {
                 process.started = true;
-                let event = TaskStart { container_id: id.to_owned(), pid };
+                let event = TaskStart {
+                    container_id: id.to_owned(),
+                    pid,
+                };
                 self.publisher.publish(&event, timestamp(self.now()), &self.poll);
                 self.reply(caller, Ok(StartResponse { pid }.encode_to_vec()));
             }
@@ -271,19 +358,27 @@ impl Server {
         files: &[PathBuf],
         failed: Option<String>,
     ) {
-        let pid_file = files.first().map(|file| (pid_from(file), rustix::fs::unlink(file)));
+        let pid_file = files
+            .first()
+            .map(|file| (pid_from(file), rustix::fs::unlink(file)));
         let result = match (failed, pid_file) {
             (Some(text), _) => Err(text),
             (None, Some((Some(pid), _))) => self.adopt(number, pid, console).map(|()| pid),
             (None, _) => Err("failed to retrieve OCI runtime exec pid".to_owned()),
         };
-        let Some(process) = self.processes.get_mut(&number) else { return };
+        let Some(process) = self.processes.get_mut(&number) else {
+            return;
+        };
         match result {
             Ok(pid) => {
                 process.started = true;
                 let pid = pid.cast_unsigned();
                 let (container_id, exec_id) = (id.to_owned(), process.exec_id.clone());
-                let event = TaskExecStarted { container_id, exec_id, pid };
+                let event = TaskExecStarted {
+                    container_id,
+                    exec_id,
+                    pid,
+                };
                 self.publisher.publish(&event, timestamp(self.now()), &self.poll);
                 self.reply(caller, Ok(StartResponse { pid }.encode_to_vec()));
             }
@@ -318,8 +413,16 @@ impl Server {
     /// Output first, then whoever waits, then the event.
     fn tell(&mut self, number: u32) {
         let now = self.now();
-        let Some(process) = self.processes.get_mut(&number) else { return };
-        let Some(Exit { status: exit_status, at }) = process.exit else { return };
+        let Some(process) = self.processes.get_mut(&number) else {
+            return;
+        };
+        let Some(Exit {
+            status: exit_status,
+            at,
+        }) = process.exit
+        else {
+            return;
+        };
         if process.told {
             return;
         }
@@ -328,35 +431,64 @@ impl Server {
         let waiters = std::mem::take(&mut process.waiters);
         let (container_id, pid) = (process.container.clone(), process.pid.cast_unsigned());
         let first = process.exec_id.is_empty();
-        let id = if first { container_id.clone() } else { process.exec_id.clone() };
+        let id = if first {
+            container_id.clone()
+        } else {
+            process.exec_id.clone()
+        };
         self.keep_late(late);
-        let answer = WaitResponse { exit_status, exited_at: Some(at) }.encode_to_vec();
+        let answer = WaitResponse {
+            exit_status,
+            exited_at: Some(at),
+        }
+        .encode_to_vec();
         for waiter in waiters {
             self.answer(waiter, Ok(answer.clone()));
         }
         self.tell_oom(&container_id);
-        let event = TaskExit { container_id: container_id.clone(), id, pid, exit_status, exited_at: Some(at), exit_reason: 0 };
+        let event = TaskExit {
+            container_id: container_id.clone(),
+            id,
+            pid,
+            exit_status,
+            exited_at: Some(at),
+            exit_reason: 0,
+        };
         self.publisher.publish(&event, at, &self.poll);
-        if first && self.containers.get(&container_id).is_some_and(|container| container.shared_pids) {
+        if first
+            && self
+                .containers
+                .get(&container_id)
+                .is_some_and(|container| container.shared_pids)
+        {
             self.kill_all(&container_id, "KILL", None, Work::Alone);
         }
     }
 
     fn tell_oom(&mut self, id: &str) {
-        let Some(container) = self.containers.get_mut(id) else { return };
+        let Some(container) = self.containers.get_mut(id) else {
+            return;
+        };
         let kills = container.cgroup.as_deref().map_or(0, cgroup::oom_kills);
         if kills > container.oom_kills {
             container.oom_kills = kills;
-            let event = TaskOom { container_id: id.to_owned() };
+            let event = TaskOom {
+                container_id: id.to_owned(),
+            };
             self.publisher.publish(&event, timestamp(self.now()), &self.poll);
         }
     }
 
     pub(crate) fn kill_all(&mut self, id: &str, signal: &str, caller: Option<Caller>, work: Work) {
-        let Some(container) = self.containers.get(id) else { return };
+        let Some(container) = self.containers.get(id) else {
+            return;
+        };
         let log = container.bundle.join("log.json");
         let arguments = ["kill", "--all", id, signal].map(Into::into).to_vec();
-        let call = Call { arguments, ..Call::default() };
+        let call = Call {
+            arguments,
+            ..Call::default()
+        };
         if let Err((why, _)) = self.begin(id, caller, log, call, work) {
             self.reply(caller, Err(why));
         }
@@ -364,7 +496,9 @@ impl Server {
 
     fn runtime_deleted(&mut self, id: &str, number: u32, caller: Option<Caller>, failed: Option<String>) {
         let gone = failed.as_ref().is_none_or(|text| text.contains("does not exist"));
-        let Some(container) = self.containers.get(id) else { return };
+        let Some(container) = self.containers.get(id) else {
+            return;
+        };
         let (mounted, rootfs) = (container.mounted, container.bundle.join("rootfs"));
         let answer = match failed {
             Some(text) if !gone => Err(status(code::UNKNOWN, text)),
@@ -386,7 +520,9 @@ impl Server {
     pub(crate) fn deleted(&mut self, number: u32) -> Vec<u8> {
         let now = self.now();
         let mut response = DeleteResponse::default();
-        let Some(process) = self.processes.get_mut(&number) else { return response.encode_to_vec() };
+        let Some(process) = self.processes.get_mut(&number) else {
+            return response.encode_to_vec();
+        };
         process.io.abandon(now, &self.poll);
         process.deleted = true;
         response.pid = process.pid.cast_unsigned();
@@ -426,7 +562,12 @@ impl Work {
 }
 
 fn kill_error(text: &str) -> Status {
-    let gone = ["process already finished", "not running", "no such process", "No such process"];
+    let gone = [
+        "process already finished",
+        "not running",
+        "no such process",
+        "No such process",
+    ];
     if gone.iter().any(|words| text.contains(words)) {
         status(code::NOT_FOUND, "process already finished: not found")
     } else if text.contains("does not exist") {
@@ -446,7 +587,10 @@ fn exit(end: WaitStatus, at: Time) -> Exit {
         (None, Some(signal)) => 128 + signal,
         (None, None) => 255,
     };
-    Exit { status: status.cast_unsigned(), at: timestamp(at) }
+    Exit {
+        status: status.cast_unsigned(),
+        at: timestamp(at),
+    }
 }
 
 fn end_words(end: WaitStatus) -> String {
@@ -459,5 +603,10 @@ fn end_words(end: WaitStatus) -> String {
 }
 
 fn pid_from(file: &Path) -> Option<i32> {
-    std::fs::read_to_string(file).ok()?.trim().parse().ok().filter(|pid| *pid > 0)
+    std::fs::read_to_string(file)
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+        .filter(|pid| *pid > 0)
 }

@@ -68,7 +68,11 @@ impl Token {
 
     fn unpack(data: u64) -> Option<Self> {
         let kind = *KINDS.get(usize::try_from(data >> 56).ok()?)?;
-        Some(Self { kind, id: data as u32, part: (data >> 32) as u32 & 0x00ff_ffff })
+        Some(Self {
+            kind,
+            id: data as u32,
+            part: (data >> 32) as u32 & 0x00ff_ffff,
+        })
     }
 }
 
@@ -88,7 +92,11 @@ impl Poll {
             tv_nsec: i64::from(all % 1000) * 1_000_000,
         });
         let mut events = Vec::with_capacity(16);
-        match epoll::wait(&self.0, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
+        match epoll::wait(
+            &self.0,
+            rustix::buffer::spare_capacity(&mut events),
+            timeout.as_ref(),
+        ) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -110,7 +118,11 @@ pub(crate) struct Watched {
 impl Watched {
     /// Not waited for yet.
     pub(crate) fn new(fd: OwnedFd, token: Token) -> Self {
-        Self { fd, token, now: NOTHING }
+        Self {
+            fd,
+            token,
+            now: NOTHING,
+        }
     }
 
     /// The same descriptor under another name; it must not be waited for at the moment.

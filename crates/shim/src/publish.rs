@@ -52,8 +52,16 @@ impl Publisher {
         if self.address.is_none() {
             return;
         }
-        let request = ForwardRequest { envelope: Some(envelope(&self.namespace, at, event)) };
-        let bytes = frame::request(self.stream, service::EVENTS, service::FORWARD, 5_000_000_000, &request);
+        let request = ForwardRequest {
+            envelope: Some(envelope(&self.namespace, at, event)),
+        };
+        let bytes = frame::request(
+            self.stream,
+            service::EVENTS,
+            service::FORWARD,
+            5_000_000_000,
+            &request,
+        );
         self.stream = self.stream.wrapping_add(2);
         if self.waiting.len() >= KEPT {
             self.waiting.pop_front();
@@ -102,7 +110,9 @@ impl Publisher {
     }
 
     fn flush(&mut self, poll: &Poll) {
-        let Some(connection) = &mut self.connection else { return };
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
         if !self.out.flush(&*connection) {
             return self.broken();
         }

@@ -67,7 +67,13 @@ impl Plan {
             rustix::process::chdir(dir.as_c_str())?;
         }
         let data = Some(self.data.as_c_str()).filter(|data| !data.is_empty());
-        mount::mount(Some(&self.source), &self.target, Some(&self.kind), self.flags, data)?;
+        mount::mount(
+            Some(&self.source),
+            &self.target,
+            Some(&self.kind),
+            self.flags,
+            data,
+        )?;
         // A bind takes no flags of its own at first.
         if self.flags & MS_BIND != 0 && self.flags & MS_RDONLY != 0 {
             let flags = (self.flags & !MS_REC) | MS_REMOUNT;
@@ -96,8 +102,8 @@ fn split(options: &[String]) -> (u64, String) {
     let mut data: Vec<&str> = Vec::new();
     for option in options {
         let (set, bit) = match option.as_str() {
-            "defaults" | "async" | "exec" | "dev" | "suid" | "rw" | "atime" | "diratime" | "mand" | "norelatime"
-            | "nostrictatime" | "" => continue,
+            "defaults" | "async" | "exec" | "dev" | "suid" | "rw" | "atime" | "diratime" | "mand"
+            | "norelatime" | "nostrictatime" | "" => continue,
             "ro" => (true, MS_RDONLY),
             "nosuid" => (true, 2),
             "nodev" => (true, 4),
@@ -128,7 +134,9 @@ fn split(options: &[String]) -> (u64, String) {
 
 /// Overlay options with their layer directories made relative to what all of them share.
 fn shorten(data: &str) -> Option<(String, String)> {
-    let lower = data.split(',').find_map(|option| option.strip_prefix("lowerdir="))?;
+    let lower = data
+        .split(',')
+        .find_map(|option| option.strip_prefix("lowerdir="))?;
     let dirs: Vec<&Path> = lower.split(':').map(Path::new).collect();
     let mut common: PathBuf = dirs.first()?.parent()?.to_owned();
     while !dirs.iter().all(|dir| dir.starts_with(&common)) {
@@ -136,7 +144,11 @@ fn shorten(data: &str) -> Option<(String, String)> {
     }
     let relative = |dir: &Path| -> String {
         let rest = dir.strip_prefix(&common).unwrap_or(dir);
-        let rest = if rest.as_os_str().is_empty() { Path::new(OsStr::new(".")) } else { rest };
+        let rest = if rest.as_os_str().is_empty() {
+            Path::new(OsStr::new("."))
+        } else {
+            rest
+        };
         rest.to_string_lossy().into_owned()
     };
     let lowers: Vec<String> = dirs.iter().map(|dir| relative(dir)).collect();
@@ -157,13 +169,19 @@ mod tests {
     #[test]
     fn options_come_apart_into_flags_and_data() {
         let options = ["rbind", "ro", "nodev", "size=5", "X-containerd.x", "mode=755"].map(str::to_owned);
-        assert_eq!(split(&options), (MS_BIND | MS_REC | MS_RDONLY | 4, "size=5,mode=755".to_owned()));
+        assert_eq!(
+            split(&options),
+            (MS_BIND | MS_REC | MS_RDONLY | 4, "size=5,mode=755".to_owned())
+        );
     }
 
     #[test]
     fn many_layers_are_named_from_their_common_directory() {
         let data = "workdir=/a/b/9/work,lowerdir=/a/b/1/fs:/a/b/22/fs,userxattr";
         let (dir, shorter) = shorten(data).unwrap();
-        assert_eq!((dir.as_str(), shorter.as_str()), ("/a/b", "workdir=/a/b/9/work,lowerdir=1/fs:22/fs,userxattr"));
+        assert_eq!(
+            (dir.as_str(), shorter.as_str()),
+            ("/a/b", "workdir=/a/b/9/work,lowerdir=1/fs:22/fs,userxattr")
+        );
     }
 }

@@ -49,8 +49,15 @@ impl Runtime {
     ) -> Self {
         let name = if name.is_empty() { DEFAULT } else { name };
         let root = if root.is_empty() { ROOT } else { root };
-        let search = environment.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_os_str());
-        let path = child::find(name, own, search.unwrap_or(OsStr::new("/usr/sbin:/usr/bin:/sbin:/bin")));
+        let search = environment
+            .iter()
+            .find(|(key, _)| key == "PATH")
+            .map(|(_, value)| value.as_os_str());
+        let path = child::find(
+            name,
+            own,
+            search.unwrap_or(OsStr::new("/usr/sbin:/usr/bin:/sbin:/bin")),
+        );
         Self {
             name: name.to_owned(),
             path,
@@ -79,8 +86,10 @@ impl Runtime {
             arguments.push(OsStr::new("--systemd-cgroup"));
         }
         arguments.extend(call.arguments.iter().map(OsString::as_os_str));
-        let arguments: Result<Vec<CString>, _> =
-            arguments.into_iter().map(|argument| CString::new(argument.as_bytes())).collect();
+        let arguments: Result<Vec<CString>, _> = arguments
+            .into_iter()
+            .map(|argument| CString::new(argument.as_bytes()))
+            .collect();
         child::start(Program {
             path,
             arguments: arguments?,
@@ -165,9 +174,11 @@ impl ConsoleSocket {
         let listener = socket::listen(&path)?;
         let long = path.as_os_str().len() > 100;
         let dir = match path.parent() {
-            Some(parent) if long => {
-                Some(rustix::fs::open(parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
-            }
+            Some(parent) if long => Some(rustix::fs::open(
+                parent,
+                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?),
             _ => None,
         };
         Ok(Self { listener, path, dir })
@@ -178,7 +189,9 @@ impl ConsoleSocket {
         match (&self.dir, self.path.file_name()) {
             (Some(dir), Some(name)) => {
                 let own = rustix::process::getpid().as_raw_nonzero();
-                PathBuf::from(format!("/proc/{own}/fd/{}", dir.as_raw_fd())).join(name).into()
+                PathBuf::from(format!("/proc/{own}/fd/{}", dir.as_raw_fd()))
+                    .join(name)
+                    .into()
             }
             _ => self.path.clone().into(),
         }

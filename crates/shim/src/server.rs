@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use lighter_log_write::Time;
 use lighter_shim_api::Timestamp;
 use lighter_shim_api::ttrpc::Status;
+use lighter_shim_api::types::Mount;
 use lighter_sys::signals::SignalFd;
 use rustix::event::epoll::EventFlags;
 use rustix::process::{WaitOptions, WaitStatus};
@@ -44,7 +45,7 @@ pub(crate) struct Server {
     /// Ends that belong to nobody yet: a process may die before the runtime has told its pid.
     pub(crate) strangers: Vec<(i32, WaitStatus, Time)>,
     /// Processes whose logger is not ready yet: who waits, and what is to be mounted.
-    pub(crate) deferred: BTreeMap<u32, (Caller, Vec<rootfs::Plan>)>,
+    pub(crate) deferred: BTreeMap<u32, (Caller, Vec<rootfs::Plan>, Vec<Mount>)>,
     /// Attach clients of processes that are gone, still reading.
     late: BTreeMap<u32, Client>,
     pub(crate) publisher: Publisher,
@@ -60,7 +61,10 @@ impl Server {
         let poll = Poll::new()?;
         let signals = SignalFd::new(&[SIGCHLD])?;
         lighter_sys::process::set_subreaper()?;
-        let mut watched = Watched::new(rustix::io::fcntl_dupfd_cloexec(&signals, 3)?, Token::new(Kind::Signal, 0, 0));
+        let mut watched = Watched::new(
+            rustix::io::fcntl_dupfd_cloexec(&signals, 3)?,
+            Token::new(Kind::Signal, 0, 0),
+        );
         watched.want(&poll, READ);
         // The loop lives as long as the process: this descriptor is never closed.
         std::mem::forget(watched);
@@ -155,7 +159,11 @@ impl Server {
             Kind::Connection => return self.serve(token.id),
             Kind::Publisher => return self.publisher.ready(poll),
             Kind::Client if token.id == 0 => {
-                if self.late.get_mut(&token.part).is_some_and(|client| !client.linger(poll)) {
+                if self
+                    .late
+                    .get_mut(&token.part)
+                    .is_some_and(|client| !client.linger(poll))
+                {
                     self.late.remove(&token.part);
                 }
                 return;
@@ -163,7 +171,9 @@ impl Server {
             Kind::Logger => return self.logger_ready(token.id),
             _ => {}
         }
-        let Some(process) = self.processes.get_mut(&token.id) else { return };
+        let Some(process) = self.processes.get_mut(&token.id) else {
+            return;
+        };
         let io = &mut process.io;
         match token.kind {
             Kind::Output => io.output_ready(token.part as usize & 1, now, poll),
@@ -179,7 +189,11 @@ impl Server {
 
     /// Drops a deleted process once its output has gone where it belongs.
     pub(crate) fn forget(&mut self, number: u32) {
-        if self.processes.get(&number).is_some_and(|process| process.deleted && process.io.is_done()) {
+        if self
+            .processes
+            .get(&number)
+            .is_some_and(|process| process.deleted && process.io.is_done())
+        {
             self.processes.remove(&number);
         }
     }
@@ -187,18 +201,24 @@ impl Server {
     fn accept(&mut self) {
         while let Some(fd) = self.listener.as_ref().and_then(socket::accept) {
             let number = self.number();
-            self.connections.insert(number, Connection::new(fd, number, &self.poll));
+            self.connections
+                .insert(number, Connection::new(fd, number, &self.poll));
         }
     }
 
     fn serve(&mut self, number: u32) {
-        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let Some(connection) = self.connections.get_mut(&number) else {
+            return;
+        };
         let Some(requests) = connection.requests() else {
             self.connections.remove(&number);
             return;
         };
         for (stream, request) in requests {
-            let caller = Caller { connection: number, stream };
+            let caller = Caller {
+                connection: number,
+                stream,
+            };
             match self.call(caller, &request) {
                 Ok(Some(payload)) => self.answer(caller, Ok(payload)),
                 Ok(None) => {}
@@ -216,7 +236,8 @@ impl Server {
 
     fn flush(&mut self) {
         let poll = &self.poll;
-        self.connections.retain(|_, connection| connection.is_flushed() || connection.flush(poll));
+        self.connections
+            .retain(|_, connection| connection.is_flushed() || connection.flush(poll));
         for connection in self.connections.values_mut() {
             connection.flush(poll);
         }
@@ -232,7 +253,11 @@ impl Server {
             if let Some(operation) = self.operations.remove(&pid) {
                 self.finish(operation, status);
             } else if let Some(number) = self.number_of(pid) {
-                if self.processes.get(&number).is_some_and(|process| process.exec_id.is_empty()) {
+                if self
+                    .processes
+                    .get(&number)
+                    .is_some_and(|process| process.exec_id.is_empty())
+                {
                     firsts.push((number, status));
                 } else {
                     self.died(number, status, now);
@@ -250,7 +275,10 @@ impl Server {
     }
 
     fn number_of(&self, pid: i32) -> Option<u32> {
-        let alive = self.processes.iter().find(|(_, process)| process.pid == pid && process.exit.is_none());
+        let alive = self
+            .processes
+            .iter()
+            .find(|(_, process)| process.pid == pid && process.exit.is_none());
         alive.map(|(number, _)| *number)
     }
 
@@ -268,6 +296,8 @@ impl Server {
 
 /// The moment as protobuf has it.
 pub(crate) fn timestamp(time: Time) -> Timestamp {
-    Timestamp { seconds: i64::try_from(time.seconds).unwrap_or(i64::MAX), nanos: time.nanos.cast_signed() }
+    Timestamp {
+        seconds: i64::try_from(time.seconds).unwrap_or(i64::MAX),
+        nanos: time.nanos.cast_signed(),
+    }
 }
-

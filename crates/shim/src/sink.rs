@@ -23,11 +23,17 @@ enum Target {
 impl Sink {
     pub(crate) fn pipe(fd: OwnedFd, process: u32, stream: u32) -> Self {
         let fd = Target::Watched(Watched::new(fd, Token::new(Kind::Sink, process, stream)));
-        Self { fd, out: Outbox::default() }
+        Self {
+            fd,
+            out: Outbox::default(),
+        }
     }
 
     pub(crate) fn file(fd: Rc<OwnedFd>) -> Self {
-        Self { fd: Target::File(fd), out: Outbox::default() }
+        Self {
+            fd: Target::File(fd),
+            out: Outbox::default(),
+        }
     }
 
     /// `false`: nobody will ever read it.

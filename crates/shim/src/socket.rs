@@ -38,7 +38,12 @@ pub(crate) fn accept(listener: impl AsFd) -> Option<OwnedFd> {
 
 fn new() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
+    Ok(rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        flags,
+        None,
+    )?)
 }
 
 /// `sun_path` holds 107 bytes: a longer path is reached through a descriptor of its directory, kept open meanwhile.
@@ -49,7 +54,11 @@ fn address(path: &Path) -> io::Result<(SocketAddrUnix, Option<OwnedFd>)> {
     let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
     let parent = path.parent().ok_or_else(invalid)?;
     let name = path.file_name().ok_or_else(invalid)?;
-    let dir = rustix::fs::open(parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let dir = rustix::fs::open(
+        parent,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let through = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name);
     Ok((SocketAddrUnix::new(&through)?, Some(dir)))
 }

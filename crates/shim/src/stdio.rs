@@ -56,7 +56,6 @@ pub(crate) enum Error {
 /// A logging program that was started.
 #[derive(Debug)]
 pub(crate) struct Logger {
-    pub(crate) pid: i32,
     /// Readable, or at its end, when it is ready.
     pub(crate) ready: Watched,
 }
@@ -69,7 +68,11 @@ pub(crate) fn open(
     environment: &[CString],
     poll: &Poll,
 ) -> Result<(Io, Option<Logger>), Error> {
-    let mut io = Io { process, terminal: stdio.terminal, ..Io::default() };
+    let mut io = Io {
+        process,
+        terminal: stdio.terminal,
+        ..Io::default()
+    };
     let mut logger = None;
     let out = stdio.stdout.as_str();
     if out.starts_with(log_uri::SCHEME) {
@@ -93,12 +96,18 @@ pub(crate) fn open(
 
 fn open_log(io: &mut Io, uri: &LogUri, poll: &Poll) -> Result<(), Error> {
     if uri.driver == Driver::JsonFile {
-        let limits = Limits { max_size: uri.max_size, max_file: uri.max_file };
+        let limits = Limits {
+            max_size: uri.max_size,
+            max_file: uri.max_file,
+        };
         io.log = Some(JsonFile::open(Path::new(&uri.path), limits)?);
     }
     if !uri.attach.is_empty() {
         let bound = Attach::bind(Path::new(&uri.attach), io.process, poll);
-        io.attach = Some(bound.map_err(|source| Error::Attach { path: uri.attach.clone(), source })?);
+        io.attach = Some(bound.map_err(|source| Error::Attach {
+            path: uri.attach.clone(),
+            source,
+        })?);
     }
     Ok(())
 }
@@ -114,13 +123,18 @@ fn open_sink(path: &str, process: u32, stream: u32) -> Result<Option<Sink>, Erro
     };
     // Open for reading too: the open does not wait for a reader, and one that goes away kills nobody.
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::APPEND | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(path, flags, Mode::empty())
-        .map_err(|error| Error::Open { path: path.to_owned(), source: error.into() })?;
+    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| Error::Open {
+        path: path.to_owned(),
+        source: error.into(),
+    })?;
     Ok(Some(Sink::pipe(fd, process, stream)))
 }
 
 fn open_file(path: &str) -> Result<OwnedFd, Error> {
-    let failed = |source| Error::Open { path: path.to_owned(), source };
+    let failed = |source| Error::Open {
+        path: path.to_owned(),
+        source,
+    };
     if let Some(dir) = Path::new(path).parent() {
         std::fs::create_dir_all(dir).map_err(failed)?;
     }
@@ -161,7 +175,8 @@ fn open_logger(io: &mut Io, uri: &str, ids: (&str, &str), environment: &[CString
     }
     set_nonblocking(&ready).map_err(Error::Pipe)?;
     let ready = Watched::new(ready, Token::new(Kind::Logger, io.process, 0));
-    Ok(Logger { pid: started.map_err(Error::Logger)?.pid, ready })
+    started.map_err(Error::Logger)?;
+    Ok(Logger { ready })
 }
 
 fn open_input(io: &mut Io, stdin: &str, poll: &Poll) -> Result<(), Error> {
@@ -170,8 +185,10 @@ fn open_input(io: &mut Io, stdin: &str, poll: &Poll) -> Result<(), Error> {
     }
     // Open for writing too: the fifo has no end before CloseIO, whoever comes and goes.
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(stdin, flags, Mode::empty())
-        .map_err(|error| Error::Open { path: stdin.to_owned(), source: error.into() })?;
+    let fd = rustix::fs::open(stdin, flags, Mode::empty()).map_err(|error| Error::Open {
+        path: stdin.to_owned(),
+        source: error.into(),
+    })?;
     let _ = poll;
     let fifo = Watched::new(fd, Token::new(Kind::InputFifo, io.process, 0));
     io.input_fifo = Some((fifo, stdin.to_owned()));

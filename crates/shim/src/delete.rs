@@ -1,0 +1,62 @@
+//! `delete`: what a shim that died has left is killed and taken away.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use lighter_log_write::Time;
+use lighter_shim_api::task::DeleteResponse;
+use prost::Message;
+use rustix::process::{Pid, WaitOptions};
+
+use crate::arguments::Arguments;
+use crate::runtime::{Call, Runtime};
+use crate::server::timestamp;
+use crate::{Config, record, rootfs};
+
+/// The status that stands for SIGKILL.
+const KILLED: u32 = 128 + 9;
+
+/// Cleans up and returns the encoded `DeleteResponse`. What is gone already is no error; what cannot be removed is left.
+pub(crate) fn delete(config: &Config, arguments: &Arguments) -> Vec<u8> {
+    let bundle = match arguments.bundle.as_os_str().is_empty() {
+        false => arguments.bundle.clone(),
+        // As containerd's shims: beside the directory that it was called in.
+        true => std::env::current_dir()
+            .unwrap_or_default()
+            .parent()
+            .map(|all| all.join(&arguments.id))
+            .unwrap_or_default(),
+    };
+    let record = record::read(&bundle).unwrap_or_default();
+    let own = config.program.as_deref();
+    let mut runtime = Runtime::new(
+        &record.runtime,
+        "",
+        &arguments.namespace,
+        record.systemd_cgroup,
+        own,
+        &config.environment,
+    );
+    if !record.root.is_empty() {
+        runtime.root = PathBuf::from(&record.root);
+    }
+    let command: Vec<OsString> = vec!["delete".into(), "--force".into(), OsString::from(&arguments.id)];
+    let call = Call {
+        arguments: command,
+        ..Call::default()
+    };
+    if let Ok(child) = runtime.start(&bundle.join("log.json"), call) {
+        let _ = rustix::process::waitpid(Pid::from_raw(child.pid), WaitOptions::empty());
+    }
+    let _ = rootfs::unmount(&bundle.join("rootfs"));
+    let pid = std::fs::read_to_string(bundle.join("init.pid"))
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    let now: Time = (config.clock)();
+    DeleteResponse {
+        pid: pid.unwrap_or(0),
+        exit_status: KILLED,
+        exited_at: Some(timestamp(now)),
+    }
+    .encode_to_vec()
+}
