@@ -167,50 +167,46 @@ impl Repository {
                 host.config.resolve
             }
         };
-        self.each_host(may, async |host| host.head(object, by_digest.as_ref()).await)
+        let expected = by_digest.as_ref();
+        self.each_host(may, |host| async move { host.head(object, expected).await })
             .await
     }
 
     /// The manifest or index that `descriptor` points at, checked.
     pub async fn manifest(&self, descriptor: &Descriptor) -> Result<Bytes> {
-        self.each_host(
-            |host| host.config.pull,
-            async |host| {
-                let digest = &descriptor.digest;
-                let (uri, answer) = host
-                    .get(
-                        "manifests",
-                        digest.as_str(),
-                        &manifest_headers(Some(&descriptor.media_type)),
-                    )
-                    .await?;
-                let body = host.http.body(answer, &uri, MOST_OF_MANIFEST).await?;
-                check(&uri, &body, digest).map(|()| body)
-            },
-        )
+        let pull = |host: &Host| host.config.pull;
+        self.each_host(pull, |host| async move {
+            let (digest, headers) = (&descriptor.digest, manifest_headers(Some(&descriptor.media_type)));
+            let (uri, answer) = host.get("manifests", digest.as_str(), &headers).await?;
+            let body = host.http.body(answer, &uri, MOST_OF_MANIFEST).await?;
+            check(&uri, &body, digest).map(|()| body)
+        })
         .await
     }
 
     /// Begins to read the blob that `descriptor` points at from byte `offset`. What comes is not checked yet.
     pub async fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Blob> {
-        self.each_host(
-            |host| host.config.pull,
-            async |host| Blob::open(Arc::clone(host), descriptor.clone(), offset, self.retry_pause).await,
-        )
+        let pull = |host: &Host| host.config.pull;
+        self.each_host(pull, |host| {
+            Blob::open(host, descriptor.clone(), offset, self.retry_pause)
+        })
         .await
     }
 
     /// Asks one host after the other. The last one's error is told, which is the registry's own; a mirror's only if it is not worse.
-    async fn each_host<T>(
+    async fn each_host<T, F: Future<Output = Result<T>>>(
         &self,
         may: impl Fn(&Host) -> bool,
-        ask: impl AsyncFn(&Arc<Host>) -> Result<T>,
+        ask: impl Fn(Arc<Host>) -> F,
     ) -> Result<T> {
         let mut failure = None;
-        for host in self.hosts.iter().filter(|host| may(host)) {
+        for host in &self.hosts {
+            if !may(host) {
+                continue;
+            }
             let mut pause = self.retry_pause;
             for attempt in 1.. {
-                let error = match ask(host).await {
+                let error = match ask(Arc::clone(host)).await {
                     Ok(found) => return Ok(found),
                     Err(error) => error,
                 };

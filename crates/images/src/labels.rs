@@ -1,0 +1,72 @@
+//! The labels that a pull hangs on blobs, as containerd does.
+
+use lighter_content::gc::{CONTENT_LABEL, SNAPSHOT_LABEL};
+use lighter_content::{ContentStore, Labels};
+use lighter_oci::{Digest, Document};
+use lighter_registry::Repository;
+
+use crate::Result;
+
+/// Where a blob came from: `…<domain>` = repositories, joined by commas. A push to the same registry can mount it from there.
+pub const SOURCE_LABEL: &str = "containerd.io/distribution.source.";
+/// On a compressed layer: the digest of what it holds.
+pub const UNCOMPRESSED_LABEL: &str = "containerd.io/uncompressed";
+
+/// The label for a blob that comes from `repository`.
+pub(crate) fn source(repository: &Repository) -> Labels {
+    // A port's colon may not be in a label's name for some readers; containerd takes the host alone too.
+    let host = repository.domain();
+    Labels::from([(format!("{SOURCE_LABEL}{host}"), repository.name().to_owned())])
+}
+
+/// The labels by which a document keeps what it points at.
+pub(crate) fn children(document: &Document) -> Labels {
+    match document {
+        Document::Index(index) => {
+            let manifests = index.manifests.iter().enumerate();
+            manifests
+                .map(|(at, child)| (format!("{CONTENT_LABEL}.m.{at}"), child.digest.to_string()))
+                .collect()
+        }
+        Document::Manifest(manifest) => {
+            let layers = manifest.layers.iter().enumerate();
+            let config = (
+                format!("{CONTENT_LABEL}.config"),
+                manifest.config.digest.to_string(),
+            );
+            layers
+                .map(|(at, child)| (format!("{CONTENT_LABEL}.l.{at}"), child.digest.to_string()))
+                .chain([config])
+                .collect()
+        }
+    }
+}
+
+/// The label by which a config keeps the snapshot that was made of its layers.
+pub(crate) fn snapshot(snapshotter: &str, chain_id: &Digest) -> Labels {
+    Labels::from([(format!("{SNAPSHOT_LABEL}{snapshotter}"), chain_id.to_string())])
+}
+
+/// Adds `labels` to those of a blob that is there; a source is added to the sources that it has. Nothing is written when
+/// nothing changes.
+pub(crate) async fn add(content: &dyn ContentStore, digest: &Digest, labels: Labels) -> Result<()> {
+    let old = content.info(digest).await?.labels;
+    let mut changed = Labels::new();
+    for (name, value) in labels {
+        let value = match old.get(&name) {
+            Some(old) if name.starts_with(SOURCE_LABEL) && !old.split(',').any(|one| one == value) => {
+                format!("{old},{value}")
+            }
+            Some(old) if name.starts_with(SOURCE_LABEL) => old.clone(),
+            _ => value,
+        };
+        if old.get(&name) != Some(&value) {
+            changed.insert(name, value);
+        }
+    }
+    if !changed.is_empty() {
+        let fields: Vec<String> = changed.keys().map(|name| format!("labels.{name}")).collect();
+        content.update(digest, changed, &fields).await?;
+    }
+    Ok(())
+}
