@@ -146,6 +146,11 @@ impl Ingest {
         Ok(())
     }
 
+    /// A second descriptor of the data.
+    pub(crate) fn file(&self) -> Option<File> {
+        self.file.try_clone().ok()
+    }
+
     /// Cuts to `size` bytes.
     pub(crate) fn truncate(&mut self, size: u64) -> Result<()> {
         if size > self.offset {

@@ -108,6 +108,12 @@ pub trait Writer: Debug + Send {
     /// How far it is. `offset` counts all that [`Writer::write`] took.
     fn status(&self) -> Status;
 
+    /// The file in which the ingest grows, if there is one here: to be read by position only, up to where it ends at the time. `None` for a
+    /// store elsewhere, and while a batch is being written: ask before the first [`Writer::write`].
+    fn file(&self) -> Option<std::fs::File> {
+        None
+    }
+
     /// Appends `data`. A failure may be told by a later call; the offset to resume from is then that of a new writer.
     async fn write(&mut self, data: Bytes) -> Result<()>;
 

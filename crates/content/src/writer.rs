@@ -112,6 +112,13 @@ impl Writer for LocalWriter {
         }
     }
 
+    fn file(&self) -> Option<std::fs::File> {
+        match &self.state {
+            State::Idle(ingest) => ingest.file(),
+            State::Busy(_) | State::Closed => None,
+        }
+    }
+
     async fn write(&mut self, data: Bytes) -> Result<()> {
         if matches!(self.state, State::Closed) {
             return self.ingest().await.map(drop);
