@@ -32,7 +32,7 @@ fn one(hook: &Hook, state: &[u8]) -> std::result::Result<(), String> {
         command.arg0(name).args(rest);
     }
     command.envs(hook.env.iter().filter_map(|pair| pair.split_once('=')));
-    let mut child = command.spawn().map_err(|error| crate::program::words(error))?;
+    let mut child = command.spawn().map_err(crate::program::words)?;
     if let Some(mut stdin) = child.stdin.take() {
         // A hook that does not read its state is free to do so.
         let _ = stdin.write_all(state);
@@ -49,7 +49,7 @@ fn one(hook: &Hook, state: &[u8]) -> std::result::Result<(), String> {
     }
     let output = child
         .wait_with_output()
-        .map_err(|error| crate::program::words(error))?;
+        .map_err(crate::program::words)?;
     if output.status.success() {
         return Ok(());
     }
