@@ -147,10 +147,15 @@ impl Error {
         matches!(self, Error::Unauthorized { .. } | Error::Denied { .. })
     }
 
+    /// Nobody listens there: told at once when it is the first thing that happens.
+    pub(crate) fn is_nobody(&self) -> bool {
+        matches!(self, Error::Connect { source, .. } if says(source.as_ref(), "Connection refused"))
+    }
+
     /// Trying the same again may succeed.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
-            Error::Connect { source, .. } => !is_lookup(source.as_ref()),
+            Error::Connect { source, .. } => !says(source.as_ref(), "failed to lookup address"),
             Error::Stalled { .. } | Error::Cut { .. } | Error::TooMany { .. } => true,
             Error::Status { status, .. } => matches!(status, 408 | 500 | 502..=504),
             _ => false,
@@ -158,11 +163,11 @@ impl Error {
     }
 }
 
-/// Whether a name could not be resolved: asking again at once gives the same.
-fn is_lookup(error: &(dyn std::error::Error + 'static)) -> bool {
+/// Whether a cause of `error` says so.
+fn says(error: &(dyn std::error::Error + 'static), words: &str) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.to_string().contains("failed to lookup address") {
+        if error.to_string().contains(words) {
             return true;
         }
         next = error.source();

@@ -22,6 +22,8 @@ pub(crate) struct HostConfig {
     pub(crate) pull: bool,
     /// Not the registry itself: it is told whose content is meant.
     pub(crate) is_mirror: bool,
+    /// Asked only if the host before did not speak its protocol: the same one by another.
+    pub(crate) is_fallback: bool,
     /// Any certificate is good.
     pub(crate) skip_verify: bool,
     /// More authorities: files of PEM certificates.
@@ -108,6 +110,7 @@ fn servers(domain: &str) -> Vec<HostConfig> {
         resolve: true,
         pull: true,
         is_mirror: false,
+        is_fallback: false,
         skip_verify,
         authorities: Vec::new(),
         client: Vec::new(),
@@ -117,7 +120,11 @@ fn servers(domain: &str) -> Vec<HostConfig> {
     match domain {
         lighter_oci::DEFAULT_DOMAIN => vec![server("https", "registry-1.docker.io", false)],
         _ if is_local(domain) && port != Some("443") => {
-            vec![server("http", domain, true), server("https", domain, true)]
+            let fallback = HostConfig {
+                is_fallback: true,
+                ..server("https", domain, true)
+            };
+            vec![server("http", domain, true), fallback]
         }
         _ => vec![server("https", domain, false)],
     }
@@ -183,6 +190,7 @@ fn located(
         resolve: true,
         pull: true,
         is_mirror: false,
+        is_fallback: false,
         skip_verify: false,
         authorities: Vec::new(),
         client: Vec::new(),

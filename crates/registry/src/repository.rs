@@ -193,7 +193,8 @@ impl Repository {
         .await
     }
 
-    /// Asks one host after the other. The last one's error is told, which is the registry's own; a mirror's only if it is not worse.
+    /// Asks one host after the other. The last one's failure is told, which is the registry's own. What fails in passing is tried again,
+    /// but not on a mirror: the next host may have it.
     async fn each_host<T, F: Future<Output = Result<T>>>(
         &self,
         may: impl Fn(&Host) -> bool,
@@ -201,7 +202,11 @@ impl Repository {
     ) -> Result<T> {
         let mut failure = None;
         for host in &self.hosts {
-            if !may(host) {
+            let is_other_protocol = matches!(
+                failure,
+                Some(Error::Connect { .. } | Error::Status { status: 400, .. })
+            );
+            if !may(host) || host.config.is_fallback && !is_other_protocol {
                 continue;
             }
             let mut pause = self.retry_pause;
@@ -211,11 +216,9 @@ impl Repository {
                     Err(error) => error,
                 };
                 tracing::debug!(host = host.config.authority, error = %lighter_stdx::error::chain(&error), "registry host failed");
-                let is_last_host = self.hosts.last().is_some_and(|last| Arc::ptr_eq(last, host));
-                if !(error.is_passing() && is_last_host && attempt < TRIES) {
-                    // This machine's registry is asked by HTTP, then by HTTPS, which it does not speak either: the first tells more.
-                    let keep = matches!((&failure, &error), (Some(first), Error::Connect { .. }) if !host.config.is_mirror && is_same_place(first, &error));
-                    if !keep {
+                if !(error.is_passing() && !error.is_nobody() && !host.config.is_mirror && attempt < TRIES) {
+                    // A host that does not speak the second protocol either: the first failure tells more.
+                    if !(host.config.is_fallback && matches!(error, Error::Connect { .. })) {
                         failure = Some(error);
                     }
                     break;
@@ -228,24 +231,6 @@ impl Repository {
     }
 }
 
-/// Whether two failures are of the same host by another scheme.
-fn is_same_place(first: &Error, second: &Error) -> bool {
-    let place = |error: &Error| match error {
-        Error::Connect { url, .. }
-        | Error::Stalled { url, .. }
-        | Error::Unauthorized { url, .. }
-        | Error::Denied { url, .. }
-        | Error::NotFound { url, .. }
-        | Error::TooMany { url, .. }
-        | Error::Status { url, .. }
-        | Error::Answer { url, .. } => url
-            .split_once("://")
-            .map(|(_, rest)| rest.split('/').next().unwrap_or_default().to_owned()),
-        _ => None,
-    };
-    place(first).is_some() && place(first) == place(second)
-}
-
 impl Host {
     /// Resolves by HEAD, which hubs do not count; by GET where the answer does not say enough.
     async fn head(&self, object: &str, expected: Option<&Digest>) -> Result<Resolved> {
@@ -253,7 +238,11 @@ impl Host {
         let (uri, answer) = match self.request(Method::HEAD, "manifests", object, &headers).await {
             // An answer to HEAD has no body that would say what is wrong; nor do all servers know it.
             Err(
-                Error::NotFound { .. } | Error::Status { .. } | Error::Denied { .. } | Error::TooMany { .. },
+                Error::NotFound { .. }
+                | Error::Unauthorized { .. }
+                | Error::Status { .. }
+                | Error::Denied { .. }
+                | Error::TooMany { .. },
             ) => return self.get_manifest(object, expected).await,
             result => result?,
         };
