@@ -39,13 +39,22 @@ impl Engine {
     /// Starts an engine and waits until it answers.
     pub fn start(host: &Host, kind: Kind, options: &Options) -> Engine {
         let log = host.dir().join("engine.log");
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("opening the engine's log");
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .expect("opening the engine's log");
         let mut command = match kind {
             Kind::Lighter => lighter(host, options),
             Kind::Docker => docker(host, options),
         };
         let errors = log.try_clone().expect("duplicating the log");
-        let daemon = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().expect("starting the engine");
+        let daemon = command
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            .spawn()
+            .expect("starting the engine");
         let mut engine = Engine { kind, daemon, pid: 0 };
         engine.wait_until_ready(host);
         engine.pid = engine.find_pid(host);
@@ -68,7 +77,8 @@ impl Engine {
     }
 
     fn find_pid(&self, host: &Host) -> u32 {
-        let inside = std::fs::read_to_string(host.path("/run/engine.pid")).expect("the engine wrote its pid file");
+        let inside =
+            std::fs::read_to_string(host.path("/run/engine.pid")).expect("the engine wrote its pid file");
         let inside: u32 = inside.trim().parse().expect("a pid file holds a number");
         host.outer_pid(inside).expect("the engine runs")
     }
@@ -105,9 +115,18 @@ fn flags(host: &Host) -> Vec<String> {
 
 fn lighter(host: &Host, options: &Options) -> Command {
     let dist = options.programs.clone().unwrap_or_else(crate::dist);
-    let program = dist.join("lighterd").to_str().expect("the path is UTF-8").to_owned();
+    let program = dist
+        .join("lighterd")
+        .to_str()
+        .expect("the path is UTF-8")
+        .to_owned();
     let data = format!("--data-root={}", host.dir().join("lighter").display());
-    let mut argv = vec![program, data, "--exec-root=/run/lighter".into(), "--config-file=/run/daemon.json".into()];
+    let mut argv = vec![
+        program,
+        data,
+        "--exec-root=/run/lighter".into(),
+        "--config-file=/run/daemon.json".into(),
+    ];
     argv.extend(flags(host));
     argv.extend(options.flags.iter().cloned());
     // The default configuration file need not exist; a named one must, as with dockerd.
@@ -125,7 +144,7 @@ fn docker(host: &Host, options: &Options) -> Command {
         mkdir -p {dir}/upper {dir}/work {dir}/root {dir}/data
         mount -t overlay overlay -o lowerdir={lab},upperdir={dir}/upper,workdir={dir}/work {dir}/root
         cd {dir}/root
-        mkdir -p data old {host}
+        mkdir -p data old .{host}
         mount -t proc proc proc; mount --rbind /sys sys; mount --rbind /dev dev
         mount --bind /run run; mount -t tmpfs tmpfs tmp
         mount --bind {dir}/data data; mount --bind {host} .{host}
@@ -139,7 +158,16 @@ fn docker(host: &Host, options: &Options) -> Command {
     );
     let mut argv = flags(host);
     argv.extend(options.flags.iter().cloned());
-    let mut words = vec!["unshare", "-m", "--propagation", "private", "bash", "-c", &script, "dockerd"];
+    let mut words = vec![
+        "unshare",
+        "-m",
+        "--propagation",
+        "private",
+        "bash",
+        "-c",
+        &script,
+        "dockerd",
+    ];
     words.extend(argv.iter().map(String::as_str));
     host.command(Machine::Host, &words)
 }

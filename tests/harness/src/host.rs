@@ -47,7 +47,8 @@ impl Host {
         let dir = Path::new(BASE).join(&name);
         fs::create_dir_all(&dir).expect("creating the host's directory (are you root?)");
         let lock = File::create(dir.join("lock")).expect("creating the lock");
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).expect("locking the host");
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+            .expect("locking the host");
         let setup = format!(
             "set -e
             mount -t proc proc /proc
@@ -68,17 +69,38 @@ impl Host {
         );
         // The private propagation keeps every mount inside; --kill-child ends the host with this process.
         let mut init = Command::new("unshare")
-            .args(["-mnpuif", "--propagation", "private", "--kill-child", "bash", "-c", &setup])
+            .args([
+                "-mnpuif",
+                "--propagation",
+                "private",
+                "--kill-child",
+                "bash",
+                "-c",
+                &setup,
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            // It complains when its child is killed, which is how every host ends.
+            .stderr(Stdio::null())
             .spawn()
             .expect("starting unshare");
         let mut line = String::new();
         let stdout = init.stdout.take().expect("stdout is a pipe");
-        BufReader::new(stdout).read_line(&mut line).expect("reading the host's first line");
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("reading the host's first line");
         assert!(!line.trim().is_empty(), "the host did not come up");
-        let mut host = Host { init, world: 0, dir, name, _lock: lock };
-        let world = line.trim().parse().expect("the host says the other machine's pid");
+        let mut host = Host {
+            init,
+            world: 0,
+            dir,
+            name,
+            _lock: lock,
+        };
+        let world = line
+            .trim()
+            .parse()
+            .expect("the host says the other machine's pid");
         host.world = host.outer_pid(world).expect("the other machine runs");
         host
     }
@@ -111,27 +133,36 @@ impl Host {
             Machine::World => command.args(["-t", &self.world.to_string(), "-n"]),
         };
         command.arg("--").args(argv);
-        command.env_remove("DOCKER_HOST").env("HOME", &self.dir).env("LC_ALL", "C.UTF-8");
+        command
+            .env_remove("DOCKER_HOST")
+            .env("HOME", &self.dir)
+            .env("LC_ALL", "C.UTF-8");
         command
     }
 
     /// Runs a shell script on the host and gives its standard output; panics when it fails.
     #[track_caller]
     pub fn sh(&self, script: &str) -> String {
-        self.command(Machine::Host, &["bash", "-euo", "pipefail", "-c", script]).result().ok()
+        self.command(Machine::Host, &["bash", "-euo", "pipefail", "-c", script])
+            .result()
+            .ok()
     }
 
     /// The process with number `inside` in the host, as this process numbers it.
     pub fn outer_pid(&self, inside: u32) -> Option<u32> {
         let namespace = fs::read_link(format!("/proc/{}/ns/pid", self.pid())).ok()?;
         processes().into_iter().find(|pid| {
-            fs::read_link(format!("/proc/{pid}/ns/pid_for_children")).ok().is_some_and(|own| own == namespace)
-                && fs::read_to_string(format!("/proc/{pid}/status")).ok().is_some_and(|status| {
-                    status
-                        .lines()
-                        .find_map(|line| line.strip_prefix("NSpid:"))
-                        .is_some_and(|pids| pids.split_whitespace().nth(1) == Some(&inside.to_string()))
-                })
+            fs::read_link(format!("/proc/{pid}/ns/pid_for_children"))
+                .ok()
+                .is_some_and(|own| own == namespace)
+                && fs::read_to_string(format!("/proc/{pid}/status"))
+                    .ok()
+                    .is_some_and(|status| {
+                        status
+                            .lines()
+                            .find_map(|line| line.strip_prefix("NSpid:"))
+                            .is_some_and(|pids| pids.split_whitespace().nth(1) == Some(&inside.to_string()))
+                    })
         })
     }
 }
@@ -164,18 +195,24 @@ fn child_of(pid: u32) -> u32 {
 
 pub(crate) fn children(pid: u32) -> Vec<u32> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+    text.split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect()
 }
 
 fn processes() -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// Removes what hosts left whose process died without dropping them.
 fn sweep() {
     for entry in fs::read_dir(BASE).into_iter().flatten().flatten() {
-        let Ok(lock) = File::open(entry.path().join("lock")) else { continue };
+        let Ok(lock) = File::open(entry.path().join("lock")) else {
+            continue;
+        };
         if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok() {
             remove(&entry.file_name().to_string_lossy());
         }
@@ -184,22 +221,33 @@ fn sweep() {
 
 /// Removes a dead host's cgroups, in every hierarchy, and its directory.
 fn remove(name: &str) {
-    assert!(!name.is_empty() && !name.contains('/'), "a host's name is one word");
+    assert!(
+        !name.is_empty() && !name.contains('/'),
+        "a host's name is one word"
+    );
     for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
         remove_cgroup(&hierarchy.path().join(format!("lighter-test-{name}")));
     }
     remove_cgroup(&Path::new("/sys/fs/cgroup").join(format!("lighter-test-{name}")));
     // Mounts below it ended with the namespace. The lock goes last: it says that there is something to sweep.
     let dir = Path::new(BASE).join(name);
-    crate::wait::within(std::time::Duration::from_secs(10), "the host's directory is removed", || {
-        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-            if entry.file_name() != "lock" {
-                let _ = if entry.path().is_dir() { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+    crate::wait::within(
+        std::time::Duration::from_secs(10),
+        "the host's directory is removed",
+        || {
+            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+                if entry.file_name() != "lock" {
+                    let _ = if entry.path().is_dir() {
+                        fs::remove_dir_all(entry.path())
+                    } else {
+                        fs::remove_file(entry.path())
+                    };
+                }
             }
-        }
-        fs::remove_file(dir.join("lock")).ok();
-        (fs::remove_dir_all(&dir).is_ok() || !dir.exists()).then_some(())
-    });
+            fs::remove_file(dir.join("lock")).ok();
+            (fs::remove_dir_all(&dir).is_ok() || !dir.exists()).then_some(())
+        },
+    );
 }
 
 fn remove_cgroup(dir: &Path) {

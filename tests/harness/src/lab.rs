@@ -11,7 +11,11 @@ pub fn lab() -> PathBuf {
         || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache/lighter/lab"),
         PathBuf::from,
     );
-    assert!(dir.join("registry").is_dir(), "{} is not set up: run `cargo xtask lab`", dir.display());
+    assert!(
+        dir.join("registry").is_dir(),
+        "{} is not set up: run `cargo xtask lab`",
+        dir.display()
+    );
     dir
 }
 
@@ -20,7 +24,10 @@ pub fn lab() -> PathBuf {
 /// # Panics
 /// When they were not built.
 pub fn dist() -> PathBuf {
-    let dir = std::env::var_os("LIGHTER_DIST")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/dist"), PathBuf::from);
-    dir.canonicalize().unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask build`", dir.display()))
+    let dir = std::env::var_os("LIGHTER_DIST").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/dist"),
+        PathBuf::from,
+    );
+    dir.canonicalize()
+        .unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask build`", dir.display()))
 }

@@ -62,16 +62,25 @@ impl OutputExt for Command {
         use std::os::unix::process::ExitStatusExt as _;
         use std::process::Stdio;
         let command = format!("{self:?}");
-        let child = self.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let child = self
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
         let mut child = child.unwrap_or_else(|error| panic!("starting {command}: {error}"));
         let mut stdin = child.stdin.take().expect("stdin is a pipe");
         let input = input.to_vec();
         // A command that does not read its input closes it early: that is its right.
         let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
-        let output = child.wait_with_output().unwrap_or_else(|error| panic!("waiting for {command}: {error}"));
+        let output = child
+            .wait_with_output()
+            .unwrap_or_else(|error| panic!("waiting for {command}: {error}"));
         writer.join().expect("the writer does not panic");
         Output {
-            code: output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)),
+            code: output
+                .status
+                .code()
+                .unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
             command,

@@ -52,8 +52,16 @@ impl Registry {
         let script = "echo $$ >/run/registry.pid; exec docker-registry serve \"$0\"";
         let config = self.config.to_str().expect("the path is UTF-8");
         let mut command: Command = host.command(Machine::Host, &["bash", "-c", script, config]);
-        let log = std::fs::File::create(host.dir().join("registry.log")).expect("creating the registry's log");
-        self.server = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("starting the registry"));
+        let log =
+            std::fs::File::create(host.dir().join("registry.log")).expect("creating the registry's log");
+        self.server = Some(
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(log)
+                .spawn()
+                .expect("starting the registry"),
+        );
         crate::wait::eventually("the registry answers", || {
             let url = format!("http://{}/v2/", Self::ADDRESS);
             (host.command(Machine::Host, &["curl", "-fs", &url]).result().code == 0).then_some(())

@@ -44,7 +44,12 @@ impl Session {
         let host = Host::new();
         let registry = Registry::start(&host);
         let engine = Some(Engine::start(&host, kind, options));
-        Session { engine, registry, client, host }
+        Session {
+            engine,
+            registry,
+            client,
+            host,
+        }
     }
 
     /// The client's program name, for messages that name it.
@@ -57,14 +62,20 @@ impl Session {
 
     /// Whether the engine is ours.
     pub fn is_ours(&self) -> bool {
-        self.engine.as_ref().is_none_or(|engine| engine.kind() == Kind::Lighter)
+        self.engine
+            .as_ref()
+            .is_none_or(|engine| engine.kind() == Kind::Lighter)
     }
 
     /// A client's command line, to be run on the host.
     pub fn argv(&self, words: &[&str]) -> Vec<String> {
         let program = match self.client {
             Client::Stock => "docker".to_owned(),
-            Client::Lighter => crate::dist().join("lighter").to_str().expect("the path is UTF-8").to_owned(),
+            Client::Lighter => crate::dist()
+                .join("lighter")
+                .to_str()
+                .expect("the path is UTF-8")
+                .to_owned(),
         };
         let mut argv = vec![program, "-H".into(), format!("unix://{}", Engine::SOCKET)];
         argv.extend(words.iter().map(|word| (*word).to_owned()));
@@ -110,27 +121,41 @@ impl Session {
 
     /// The same with a JSON body.
     pub fn api_with(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        request(&self.host.path(Engine::SOCKET), method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+        request(&self.host.path(Engine::SOCKET), method, path, body)
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
     /// The container's init, as this process numbers it.
     pub fn init_pid(&self, name: &str) -> u32 {
         let inside = self.inspect(name, "{{.State.Pid}}").parse().expect("a pid");
-        self.host.outer_pid(inside).unwrap_or_else(|| panic!("the init of {name} ({inside}) runs"))
+        self.host
+            .outer_pid(inside)
+            .unwrap_or_else(|| panic!("the init of {name} ({inside}) runs"))
     }
 }
 
 /// One HTTP request over a unix socket. The server closes: `Connection: close`.
 pub(crate) fn request(socket: &Path, method: &str, path: &str, body: &str) -> std::io::Result<(u16, String)> {
     let mut stream = UnixStream::connect(socket)?;
-    let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+    let kind = if body.is_empty() {
+        ""
+    } else {
+        "Content-Type: application/json\r\n"
+    };
     let length = body.len();
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n{kind}Content-Length: {length}\r\n\r\n{body}")?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n{kind}Content-Length: {length}\r\n\r\n{body}"
+    )?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(0);
     let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
     Ok((status, if chunked { dechunk(body) } else { body.to_owned() }))
 }
@@ -139,7 +164,9 @@ fn dechunk(mut rest: &str) -> String {
     let mut body = String::new();
     while let Some((size, after)) = rest.split_once("\r\n") {
         let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
-        let Some(chunk) = after.get(..size).filter(|_| size > 0) else { break };
+        let Some(chunk) = after.get(..size).filter(|_| size > 0) else {
+            break;
+        };
         body.push_str(chunk);
         rest = after.get(size + 2..).unwrap_or("");
     }
@@ -151,7 +178,10 @@ pub(crate) fn ping(socket: &Path) -> bool {
 }
 
 pub(crate) fn kill_outer(pid: u32, signal: rustix::process::Signal) {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+        .expect("a pid");
     rustix::process::kill_process(pid, signal).expect("killing a process of the host");
 }
 

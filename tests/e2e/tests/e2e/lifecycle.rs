@@ -40,27 +40,27 @@ sessions! {
 
     fn kill_sends_a_signal(session: &Session) {
         session.pull("busybox");
-        session.docker(&["run", "-d", "--name", "k", "busybox", "sleep", "1000"]).ok();
-        assert_eq!(session.docker(&["kill", "k"]).ok(), "k");
-        assert_eq!(session.docker(&["wait", "k"]).ok(), "137");
-        let error = session.docker(&["kill", "k"]).fails(1);
+        session.docker(&["run", "-d", "--name", "kk", "busybox", "sleep", "1000"]).ok();
+        assert_eq!(session.docker(&["kill", "kk"]).ok(), "kk");
+        assert_eq!(session.docker(&["wait", "kk"]).ok(), "137");
+        let error = session.docker(&["kill", "kk"]).fails(1);
         assert!(error.contains("is not running"), "{error}");
-        session.docker(&["start", "k"]).ok();
-        let error = session.docker(&["kill", "-s", "NOSUCH", "k"]).fails(1);
+        session.docker(&["start", "kk"]).ok();
+        let error = session.docker(&["kill", "-s", "NOSUCH", "kk"]).fails(1);
         assert!(error.to_lowercase().contains("invalid signal"), "{error}");
     }
 
     fn rm_refuses_a_running_container(session: &Session) {
         session.pull("busybox");
-        let id = session.docker(&["run", "-d", "--name", "r", "busybox", "sleep", "1000"]).ok();
+        let id = session.docker(&["run", "-d", "--name", "rr", "busybox", "sleep", "1000"]).ok();
         assert_eq!(id.len(), 64);
-        let error = session.docker(&["rm", "r"]).fails(1);
+        let error = session.docker(&["rm", "rr"]).fails(1);
         assert!(error.contains("container is running: stop the container before removing or force remove"), "{error}");
         assert_eq!(session.docker(&["rm", "-f", &id[..8]]).ok(), &id[..8]);
-        let error = session.docker(&["inspect", "r"]).fails(1);
+        let error = session.docker(&["inspect", "rr"]).fails(1);
         assert!(error.to_lowercase().contains("no such object: r"), "{error}");
         // Forced removal of nothing is an error message, but no failure.
-        let again = session.docker(&["rm", "-f", "r"]);
+        let again = session.docker(&["rm", "-f", "rr"]);
         assert_eq!(again.code, 0, "{again}");
     }
 
@@ -114,9 +114,9 @@ sessions! {
 
     fn limits_reach_the_cgroup(session: &Session) {
         session.pull("busybox");
-        session.docker(&["run", "-d", "--name", "c", "-m", "64m", "--pids-limit", "50", "--cpus", "0.5", "busybox", "sleep", "1000"]).ok();
-        assert_eq!(session.inspect("c", "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}"), "67108864 500000000");
-        let id = session.inspect("c", "{{.Id}}");
+        session.docker(&["run", "-d", "--name", "cc", "-m", "64m", "--pids-limit", "50", "--cpus", "0.5", "busybox", "sleep", "1000"]).ok();
+        assert_eq!(session.inspect("cc", "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}"), "67108864 500000000");
+        let id = session.inspect("cc", "{{.Id}}");
         let read = |controller: &str, file: &str| {
             let path = format!("/sys/fs/cgroup/{controller}{}/{id}/{file}", session.host.cgroup_parent());
             std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}")).trim().to_owned()
@@ -124,7 +124,7 @@ sessions! {
         assert_eq!(read("memory", "memory.limit_in_bytes"), "67108864");
         assert_eq!(read("pids", "pids.max"), "50");
         assert_eq!(read("cpu", "cpu.cfs_quota_us"), "50000");
-        session.docker(&["rm", "-f", "c"]).ok();
+        session.docker(&["rm", "-f", "cc"]).ok();
     }
 
     fn a_bind_mount_shows_the_hosts_files(session: &Session) {

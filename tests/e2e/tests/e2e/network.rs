@@ -4,15 +4,23 @@ use lighter_harness::{HOST_ADDRESS, Machine, OutputExt as _, Session, eventually
 
 /// What `url` answers on `machine`, or nothing.
 fn get(session: &Session, machine: Machine, url: &str) -> String {
-    session.host.command(machine, &["curl", "-s", "--max-time", "3", url]).result().stdout
+    session
+        .host
+        .command(machine, &["curl", "-s", "--max-time", "3", url])
+        .result()
+        .stdout
 }
 
 fn web(session: &Session, publish: &str) {
     session.pull("web");
-    session.docker(&["run", "-d", "--name", "web", "-p", publish, "web"]).ok();
+    session
+        .docker(&["run", "-d", "--name", "web", "-p", publish, "web"])
+        .ok();
     eventually("the web server answers its own host", || {
         let address = session.inspect("web", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}");
-        get(session, Machine::Host, &format!("http://{address}:8080/")).contains("It works").then_some(())
+        get(session, Machine::Host, &format!("http://{address}:8080/"))
+            .contains("It works")
+            .then_some(())
     });
 }
 
@@ -56,18 +64,18 @@ sessions! {
 
     fn a_container_has_an_address_a_route_and_names(session: &Session) {
         session.pull("busybox");
-        session.docker(&["run", "-d", "--name", "c", "--hostname", "boat", "busybox", "sleep", "1000"]).ok();
-        let address = session.inspect("c", "{{range .NetworkSettings.Networks}}{{.IPAddress}}/{{.IPPrefixLen}} {{.Gateway}}{{end}}");
+        session.docker(&["run", "-d", "--name", "cc", "--hostname", "boat", "busybox", "sleep", "1000"]).ok();
+        let address = session.inspect("cc", "{{range .NetworkSettings.Networks}}{{.IPAddress}}/{{.IPPrefixLen}} {{.Gateway}}{{end}}");
         assert_eq!(address, "172.17.0.2/16 172.17.0.1");
-        let inside = session.docker(&["exec", "c", "sh", "-c", "ip -4 -o addr show eth0 | awk '{print $4}'; ip route | sort; cat /etc/hostname"]).ok();
+        let inside = session.docker(&["exec", "cc", "sh", "-c", "ip -4 -o addr show eth0 | awk '{print $4}'; ip route | sort; cat /etc/hostname"]).ok();
         assert_eq!(inside, "172.17.0.2/16\n172.17.0.0/16 dev eth0 scope link  src 172.17.0.2 \ndefault via 172.17.0.1 dev eth0 \nboat");
-        let hosts = session.docker(&["exec", "c", "cat", "/etc/hosts"]).ok();
+        let hosts = session.docker(&["exec", "cc", "cat", "/etc/hosts"]).ok();
         assert!(hosts.contains("127.0.0.1\tlocalhost\n") && hosts.ends_with("172.17.0.2\tboat"), "{hosts}");
         let host_servers: Vec<String> = std::fs::read_to_string("/etc/resolv.conf").expect("the host's resolv.conf")
             .lines().filter(|line| line.starts_with("nameserver")).map(str::to_owned).collect();
-        let own = session.docker(&["exec", "c", "cat", "/etc/resolv.conf"]).ok();
+        let own = session.docker(&["exec", "cc", "cat", "/etc/resolv.conf"]).ok();
         assert!(host_servers.iter().all(|line| own.contains(line.as_str())), "{own}");
-        session.docker(&["exec", "c", "ping", "-c", "1", "-W", "2", HOST_ADDRESS]).ok();
+        session.docker(&["exec", "cc", "ping", "-c", "1", "-W", "2", HOST_ADDRESS]).ok();
         session.docker(&["run", "--rm", "busybox", "ping", "-c", "1", "-W", "2", "172.17.0.2"]).ok();
     }
 
