@@ -13,7 +13,11 @@ const BACKLOG: i32 = 4096;
 
 /// Binds a port and, for TCP that is served, listens. The socket does not block.
 pub(crate) fn bind(port: &Port) -> io::Result<OwnedFd> {
-    let family = if port.host_ip.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if port.host_ip.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let kind = match port.proto {
         Proto::Tcp => SocketType::STREAM,
         Proto::Udp => SocketType::DGRAM,

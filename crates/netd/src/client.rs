@@ -88,7 +88,10 @@ impl Client {
 
     /// Blocks until the keeper dies, or the next one when there is none now. An error: the client was closed.
     pub fn wait_death(&self) -> Result<()> {
-        let closed = || Error::Ask { request: "stay", source: io::Error::from(io::ErrorKind::NotConnected) };
+        let closed = || Error::Ask {
+            request: "stay",
+            source: io::Error::from(io::ErrorKind::NotConnected),
+        };
         let (pid, process) = {
             let mut keeper = self.keeper();
             loop {
@@ -97,7 +100,13 @@ impl Client {
                 }
                 match &keeper.process {
                     Some(process) => break process.clone(),
-                    None => keeper = self.0.changed.wait(keeper).unwrap_or_else(PoisonError::into_inner),
+                    None => {
+                        keeper = self
+                            .0
+                            .changed
+                            .wait(keeper)
+                            .unwrap_or_else(PoisonError::into_inner)
+                    }
                 }
             }
         };
@@ -105,7 +114,11 @@ impl Client {
         while rustix::event::poll(&mut fds, None) == Err(rustix::io::Errno::INTR) {}
         reap(&process);
         let mut keeper = self.keeper();
-        if keeper.process.as_ref().is_some_and(|(current, _)| *current == pid) {
+        if keeper
+            .process
+            .as_ref()
+            .is_some_and(|(current, _)| *current == pid)
+        {
             keeper.process = None;
         }
         match keeper.closed {
@@ -131,7 +144,9 @@ impl Client {
         loop {
             match self.connect() {
                 Ok(socket) => return Ok(socket),
-                Err(error) if left.is_zero() => return Err(self.failed("connect", &self.0.root.join(CONTROL), error)),
+                Err(error) if left.is_zero() => {
+                    return Err(self.failed("connect", &self.0.root.join(CONTROL), error));
+                }
                 Err(_) => {}
             }
             if self.lock_is_free()? {
@@ -145,13 +160,20 @@ impl Client {
     }
 
     fn connect(&self) -> io::Result<OwnedFd> {
-        let socket =
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let socket = rustix::net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
         // Through the directory's descriptor: the path may be longer than an address of a socket.
         let dir = File::open(&self.0.root)?;
         let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/{CONTROL}", dir.as_raw_fd()))?;
         rustix::net::connect(&socket, &address)?;
-        let pid = rustix::net::sockopt::socket_peercred(&socket)?.pid.as_raw_nonzero().get();
+        let pid = rustix::net::sockopt::socket_peercred(&socket)?
+            .pid
+            .as_raw_nonzero()
+            .get();
         let mut keeper = self.keeper();
         if keeper.process.as_ref().is_none_or(|(known, _)| *known != pid) {
             keeper.process = Some((pid, Arc::new(pidfd::open(pid)?)));
@@ -174,9 +196,17 @@ impl Client {
     fn spawn(&self) -> Result<()> {
         let Inner { program, root, .. } = &*self.0;
         fs::create_dir_all(root).map_err(|source| self.failed("create", root, source))?;
-        let failed = |source| Error::Start { program: program.clone(), source };
+        let failed = |source| Error::Start {
+            program: program.clone(),
+            source,
+        };
         let mut command = Command::new(program);
-        command.arg("--root").arg(root).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        command
+            .arg("--root")
+            .arg(root)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
         let mut child = command.spawn().map_err(failed)?;
         if let Some(mut ready) = child.stdout.take() {
             ready.read_to_end(&mut Vec::new()).map_err(failed)?;
@@ -189,7 +219,11 @@ impl Client {
     }
 
     fn failed(&self, step: &'static str, path: &Path, source: io::Error) -> Error {
-        Error::File { step, path: path.to_owned(), source }
+        Error::File {
+            step,
+            path: path.to_owned(),
+            source,
+        }
     }
 
     fn keeper(&self) -> MutexGuard<'_, Keeper> {
@@ -210,7 +244,10 @@ fn request(socket: &OwnedFd, request: &'static str) -> Result<Answer> {
 fn refused(request: &'static str, answer: &Answer) -> Result<()> {
     match answer.ok {
         true => Ok(()),
-        false => Err(Error::Refused { request, answer: answer.error.clone() }),
+        false => Err(Error::Refused {
+            request,
+            answer: answer.error.clone(),
+        }),
     }
 }
 
@@ -218,5 +255,8 @@ fn refused(request: &'static str, answer: &Answer) -> Result<()> {
 fn reap(process: &OwnedFd) {
     use rustix::process::{WaitId, WaitIdOptions};
     // Another's child is its parent's to reap.
-    let _ = rustix::process::waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+    let _ = rustix::process::waitid(
+        WaitId::PidFd(process.as_fd()),
+        WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+    );
 }

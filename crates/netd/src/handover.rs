@@ -71,7 +71,11 @@ where
 {
     for part in items.chunks(TOGETHER) {
         let fds: Vec<_> = part.iter().map(|(_, fd)| *fd).collect();
-        send(channel.as_fd(), &message(part.iter().map(|(item, _)| item.clone()).collect()), &fds)?;
+        send(
+            channel.as_fd(),
+            &message(part.iter().map(|(item, _)| item.clone()).collect()),
+            &fds,
+        )?;
     }
     Ok(())
 }
@@ -83,11 +87,15 @@ pub(crate) fn send(channel: impl AsFd, message: &impl Serialize, fds: &[Borrowed
 }
 
 /// Receives one message; None: the other side is gone.
-pub(crate) fn receive<M: for<'a> Deserialize<'a>>(channel: impl AsFd) -> io::Result<Option<(M, Vec<OwnedFd>)>> {
+pub(crate) fn receive<M: for<'a> Deserialize<'a>>(
+    channel: impl AsFd,
+) -> io::Result<Option<(M, Vec<OwnedFd>)>> {
     let mut buffer = vec![0; MESSAGE];
     let (length, fds) = fdpass::receive(channel, &mut buffer)?;
     match length {
         0 => Ok(None),
-        _ => serde_json::from_slice(&buffer[..length]).map(|message| Some((message, fds))).map_err(io::Error::other),
+        _ => serde_json::from_slice(&buffer[..length])
+            .map(|message| Some((message, fds)))
+            .map_err(io::Error::other),
     }
 }

@@ -41,12 +41,18 @@ pub struct Options {
 pub fn run(options: Options) -> Result<()> {
     // Not of the engine's session: what is sent to that is not meant for us. Fails only for one that leads a group already.
     let _ = rustix::process::setsid();
-    let Some(mut keeper) = Keeper::new(options)? else { return Ok(()) };
+    let Some(mut keeper) = Keeper::new(options)? else {
+        return Ok(());
+    };
     let first = keeper.apply();
     if let Err(error) = &first {
         tracing::warn!(error = lighter_stdx::error::chain(error), "state not applied");
     }
-    let null = File::options().read(true).write(true).open("/dev/null").map_err(step("opening /dev/null"))?;
+    let null = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map_err(step("opening /dev/null"))?;
     rustix::stdio::dup2_stdin(&null).map_err(step("closing standard input"))?;
     rustix::stdio::dup2_stdout(&null).map_err(step("closing standard output"))?;
     while keeper.turn()? {}
@@ -88,7 +94,9 @@ impl Keeper {
         let (lock, control, ports) = match inherited {
             Some(inherited) => inherited,
             None => {
-                let Some(lock) = lock(&options.root)? else { return Ok(None) };
+                let Some(lock) = lock(&options.root)? else {
+                    return Ok(None);
+                };
                 (lock, listen(&options.root)?, BTreeMap::new())
             }
         };
@@ -118,7 +126,9 @@ impl Keeper {
                     let client = self.clients.swap_remove(index);
                     let mut word = [0; 64];
                     let word = match fdpass::receive(&client, &mut word) {
-                        Ok((length, _)) if length > 0 => String::from_utf8_lossy(&word[..length]).into_owned(),
+                        Ok((length, _)) if length > 0 => {
+                            String::from_utf8_lossy(&word[..length]).into_owned()
+                        }
                         _ => continue,
                     };
                     let (answer, on) = self.obey(&word, &client);
@@ -138,21 +148,34 @@ impl Keeper {
     /// Ready clients come from the last to the first, so that removing one moves none that is still to come.
     fn wait(&self) -> Result<Vec<Ready>> {
         let mut fds = vec![PollFd::new(&self.control, PollFlags::IN)];
-        let worker = self.worker.iter().map(|worker| PollFd::new(&worker.channel, PollFlags::IN));
+        let worker = self
+            .worker
+            .iter()
+            .map(|worker| PollFd::new(&worker.channel, PollFlags::IN));
         fds.extend(worker);
         let first_client = fds.len();
-        fds.extend(self.clients.iter().map(|client| PollFd::new(client, PollFlags::IN)));
+        fds.extend(
+            self.clients
+                .iter()
+                .map(|client| PollFd::new(client, PollFlags::IN)),
+        );
         let timeout = self.not_before.map(|until| {
             let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-            Timespec { tv_sec: 0, tv_nsec: i64::from(left.subsec_nanos()) }
+            Timespec {
+                tv_sec: 0,
+                tv_nsec: i64::from(left.subsec_nanos()),
+            }
         });
         match rustix::event::poll(&mut fds, timeout.as_ref()) {
             Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
             result => result.map_err(step("poll"))?,
         };
         let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
-        let mut ready: Vec<_> =
-            (first_client..fds.len()).rev().filter(|at| is_ready(&fds[*at])).map(|at| Ready::Client(at - first_client)).collect();
+        let mut ready: Vec<_> = (first_client..fds.len())
+            .rev()
+            .filter(|at| is_ready(&fds[*at]))
+            .map(|at| Ready::Client(at - first_client))
+            .collect();
         if first_client == 2 && is_ready(&fds[1]) {
             ready.push(Ready::Worker);
         }
@@ -164,29 +187,54 @@ impl Keeper {
 
     fn obey(&mut self, word: &str, client: &OwnedFd) -> (Answer, bool) {
         let done = |result: Result<Vec<Failed>>| match result {
-            Ok(failed) => Answer { ok: failed.is_empty(), failed, error: String::new() },
-            Err(error) => Answer { error: lighter_stdx::error::chain(&error), ..Answer::default() },
+            Ok(failed) => Answer {
+                ok: failed.is_empty(),
+                failed,
+                error: String::new(),
+            },
+            Err(error) => Answer {
+                error: lighter_stdx::error::chain(&error),
+                ..Answer::default()
+            },
         };
         match word {
             "sync" => (done(self.apply()), true),
             "reexec" => (done(self.reexec(client).map(|()| Vec::new())), true),
             "quit" if self.ports.is_empty() => (done(Ok(Vec::new())), false),
-            "quit" => (Answer { error: "ports are open".to_owned(), ..Answer::default() }, true),
-            _ => (Answer { error: format!("unknown request {word}"), ..Answer::default() }, true),
+            "quit" => (
+                Answer {
+                    error: "ports are open".to_owned(),
+                    ..Answer::default()
+                },
+                true,
+            ),
+            _ => (
+                Answer {
+                    error: format!("unknown request {word}"),
+                    ..Answer::default()
+                },
+                true,
+            ),
         }
     }
 
     /// Makes the sockets agree with the state file: closes first, so that a port may change hands in one request.
     fn apply(&mut self) -> Result<Vec<Failed>> {
-        let wanted: BTreeMap<_, _> =
-            state::read(&self.options.root)?.into_iter().map(|port| (port.id.clone(), port)).collect();
+        let wanted: BTreeMap<_, _> = state::read(&self.options.root)?
+            .into_iter()
+            .map(|port| (port.id.clone(), port))
+            .collect();
         let gone: Vec<_> = self
             .ports
             .iter()
             .filter(|(id, (port, _))| wanted.get(*id).is_none_or(|wanted| wanted != port))
             .map(|(id, (port, _))| (id.clone(), port.reserve))
             .collect();
-        let served: Vec<_> = gone.iter().filter(|(_, reserve)| !reserve).map(|(id, _)| id.clone()).collect();
+        let served: Vec<_> = gone
+            .iter()
+            .filter(|(_, reserve)| !reserve)
+            .map(|(id, _)| id.clone())
+            .collect();
         let mut kept = BTreeMap::new();
         for (id, _) in &gone {
             if let Some((port, socket)) = self.ports.remove(id)
@@ -228,7 +276,9 @@ impl Keeper {
 
     /// A socket is closed when nobody holds it: waits for the worker to let go, or ends it.
     fn close_in_worker(&mut self, ids: &[String]) {
-        let Some(worker) = self.worker.as_ref().filter(|_| !ids.is_empty()) else { return };
+        let Some(worker) = self.worker.as_ref().filter(|_| !ids.is_empty()) else {
+            return;
+        };
         if let Err(error) = worker.close(ids) {
             tracing::warn!(%error, "the worker does not close");
             self.bury();
@@ -252,11 +302,17 @@ impl Keeper {
 
     /// Ends the worker for good and reaps it.
     fn bury(&mut self) {
-        let Some(mut worker) = self.worker.take() else { return };
+        let Some(mut worker) = self.worker.take() else {
+            return;
+        };
         // It is dead already, or must be.
         let _ = worker.child.kill();
         let _ = worker.child.wait();
-        self.short_lives = if worker.born.elapsed() < SHORT { self.short_lives + 1 } else { 0 };
+        self.short_lives = if worker.born.elapsed() < SHORT {
+            self.short_lives + 1
+        } else {
+            0
+        };
         if self.short_lives >= QUICK {
             self.not_before = Some(Instant::now() + PAUSE);
         }
@@ -268,7 +324,11 @@ impl Keeper {
         // Nobody reads before the exec: a full buffer must fail, not wait.
         rustix::io::ioctl_fionbio(&ours, true).map_err(step("socket pair"))?;
         let own = [self.lock.as_fd(), self.control.as_fd()];
-        let ports: Vec<_> = self.ports.values().map(|(port, socket)| (port.clone(), socket.as_fd())).collect();
+        let ports: Vec<_> = self
+            .ports
+            .values()
+            .map(|(port, socket)| (port.clone(), socket.as_fd()))
+            .collect();
         handover::send(&ours, &Heirloom::Own, &own)
             .and_then(|()| handover::send_with(&ours, &ports, Heirloom::Ports))
             .and_then(|()| handover::send(&ours, &Heirloom::End, &[]))
@@ -276,11 +336,21 @@ impl Keeper {
         self.bury();
         rustix::stdio::dup2_stdin(&theirs).map_err(step("handing sockets over"))?;
         // The answer comes before the deed; should that fail, the next request tells.
-        let _ = handover::send(client, &Answer { ok: true, ..Answer::default() }, &[]);
+        let _ = handover::send(
+            client,
+            &Answer {
+                ok: true,
+                ..Answer::default()
+            },
+            &[],
+        );
         let mut command = Command::new(&self.options.program);
         command.arg("--root").arg(&self.options.root).arg("--inherit");
         let source = command.exec();
-        Err(Error::Start { program: self.options.program.clone(), source })
+        Err(Error::Start {
+            program: self.options.program.clone(),
+            source,
+        })
     }
 }
 
@@ -300,8 +370,15 @@ impl Worker {
         // The running program first: it speaks our protocol for sure, also when the file was replaced or removed.
         let child = spawn(Path::new("/proc/self/exe"))
             .or_else(|_| spawn(program))
-            .map_err(|source| Error::Start { program: program.to_owned(), source })?;
-        Ok(Self { child, channel: ours, born: Instant::now() })
+            .map_err(|source| Error::Start {
+                program: program.to_owned(),
+                source,
+            })?;
+        Ok(Self {
+            child,
+            channel: ours,
+            born: Instant::now(),
+        })
     }
 
     fn serve<'a>(&self, ports: impl Iterator<Item = &'a (Port, OwnedFd)>) -> io::Result<()> {
@@ -315,7 +392,10 @@ impl Worker {
     fn close(&self, ids: &[String]) -> io::Result<()> {
         handover::send(&self.channel, &Order::Remove(ids.to_vec()), &[])?;
         let mut fds = [PollFd::new(&self.channel, PollFlags::IN)];
-        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(CLOSING.subsec_nanos()) };
+        let timeout = Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::from(CLOSING.subsec_nanos()),
+        };
         match rustix::event::poll(&mut fds, Some(&timeout))? {
             0 => Err(io::Error::from(io::ErrorKind::TimedOut)),
             _ => match handover::receive::<Closed>(&self.channel)? {
@@ -332,14 +412,20 @@ type Inherited = (File, OwnedFd, BTreeMap<String, (Port, OwnedFd)>);
 fn inherit() -> Result<Option<Inherited>> {
     let (mut own, mut ports) = (None, BTreeMap::new());
     loop {
-        let (heirloom, fds) = match handover::receive::<Heirloom>(rustix::stdio::stdin()).map_err(step("inheriting"))? {
-            Some(message) => message,
-            None => break,
-        };
+        let (heirloom, fds) =
+            match handover::receive::<Heirloom>(rustix::stdio::stdin()).map_err(step("inheriting"))? {
+                Some(message) => message,
+                None => break,
+            };
         match heirloom {
             Heirloom::Own => own = <[OwnedFd; 2]>::try_from(fds).ok(),
             Heirloom::Ports(served) => {
-                ports.extend(served.into_iter().zip(fds).map(|(port, fd)| (port.id.clone(), (port, fd))));
+                ports.extend(
+                    served
+                        .into_iter()
+                        .zip(fds)
+                        .map(|(port, fd)| (port.id.clone(), (port, fd))),
+                );
             }
             Heirloom::End => break,
         }
@@ -355,27 +441,48 @@ fn lock(root: &Path) -> Result<Option<File>> {
     };
     fs::create_dir_all(root).map_err(failed("create", root))?;
     let path = root.join(LOCK);
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path);
     let mut file = opened.map_err(failed("open", &path))?;
     if !flock::try_exclusive(&file).map_err(failed("lock", &path))? {
         return Ok(None);
     }
-    file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(failed("write", &path))?;
+    file.set_len(0)
+        .and_then(|()| write!(file, "{}", std::process::id()))
+        .map_err(failed("write", &path))?;
     Ok(Some(file))
 }
 
 /// The control socket: under its name only once it listens, so that who can connect is answered.
 fn listen(root: &Path) -> Result<OwnedFd> {
-    let failed = |source| Error::File { step: "listen on", path: root.join(CONTROL), source };
+    let failed = |source| Error::File {
+        step: "listen on",
+        path: root.join(CONTROL),
+        source,
+    };
     let make = || {
-        let socket =
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let socket = rustix::net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
         let temporary = format!(".{CONTROL}.{}", std::process::id());
         // Through the directory's descriptor: the path may be longer than an address of a socket.
         let dir = File::open(root)?;
-        rustix::net::bind(&socket, &SocketAddrUnix::new(format!("/proc/self/fd/{}/{temporary}", dir.as_raw_fd()))?)?;
+        rustix::net::bind(
+            &socket,
+            &SocketAddrUnix::new(format!("/proc/self/fd/{}/{temporary}", dir.as_raw_fd()))?,
+        )?;
         rustix::net::listen(&socket, 64)?;
-        rustix::fs::chmod(root.join(&temporary), rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
+        rustix::fs::chmod(
+            root.join(&temporary),
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        )?;
         fs::rename(root.join(&temporary), root.join(CONTROL))?;
         Ok(socket)
     };

@@ -92,5 +92,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// Names the step in which a system call failed.
 pub(crate) fn step<E: Into<io::Error>>(step: &'static str) -> impl Fn(E) -> Error {
-    move |source| Error::System { step, source: source.into() }
+    move |source| Error::System {
+        step,
+        source: source.into(),
+    }
 }

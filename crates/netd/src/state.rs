@@ -88,9 +88,19 @@ pub(crate) struct Answer {
 /// Replaces the state file; kill-safe.
 pub(crate) fn write(root: &Path, ports: &[Port]) -> Result<()> {
     let path = root.join(STATE);
-    let state = State { version: VERSION, ports: ports.to_vec() };
-    let bytes = serde_json::to_vec(&state).map_err(|source| Error::State { path: path.clone(), source })?;
-    atomic::write(&path, &bytes, 0o600, Keep::Kill).map_err(|source| Error::File { step: "write", path, source })
+    let state = State {
+        version: VERSION,
+        ports: ports.to_vec(),
+    };
+    let bytes = serde_json::to_vec(&state).map_err(|source| Error::State {
+        path: path.clone(),
+        source,
+    })?;
+    atomic::write(&path, &bytes, 0o600, Keep::Kill).map_err(|source| Error::File {
+        step: "write",
+        path,
+        source,
+    })
 }
 
 /// Reads the state file; none means no ports.
@@ -98,11 +108,21 @@ pub(crate) fn read(root: &Path) -> Result<Vec<Port>> {
     let path = root.join(STATE);
     let bytes = match std::fs::read(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        result => result.map_err(|source| Error::File { step: "read", path: path.clone(), source })?,
+        result => result.map_err(|source| Error::File {
+            step: "read",
+            path: path.clone(),
+            source,
+        })?,
     };
-    let state: State = serde_json::from_slice(&bytes).map_err(|source| Error::State { path: path.clone(), source })?;
+    let state: State = serde_json::from_slice(&bytes).map_err(|source| Error::State {
+        path: path.clone(),
+        source,
+    })?;
     match state.version > VERSION {
-        true => Err(Error::Newer { path, found: state.version }),
+        true => Err(Error::Newer {
+            path,
+            found: state.version,
+        }),
         false => Ok(state.ports),
     }
 }

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
 use lighter_sys::caps;
-use tokio::io::unix::AsyncFd;
+use tokio::io::Interest;
+use tokio::net::UnixStream;
 use tokio::task::AbortHandle;
 
 use crate::handover::{self, Closed, Order, Served};
@@ -22,19 +23,26 @@ const CAPABILITIES: u32 = 64;
 
 /// Runs until the keeper, at the other end of standard input, is gone.
 pub fn run() -> Result<()> {
-    let channel = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map_err(step("keeper's channel"))?;
+    let channel =
+        rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map_err(step("keeper's channel"))?;
     drop_privileges()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(step("runtime"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(step("runtime"))?;
     runtime.block_on(serve(channel))
 }
 
 async fn serve(channel: OwnedFd) -> Result<()> {
     rustix::io::ioctl_fionbio(&channel, true).map_err(step("keeper's channel"))?;
-    let channel = AsyncFd::new(channel).map_err(step("keeper's channel"))?;
+    // For its readiness only: messages are read whole, with their descriptors.
+    let channel = UnixStream::from_std(channel.into()).map_err(step("keeper's channel"))?;
     let mut serving: HashMap<String, AbortHandle> = HashMap::new();
     loop {
-        let mut ready = channel.readable().await.map_err(step("keeper's channel"))?;
-        let Ok(received) = ready.try_io(|channel| handover::receive::<Order>(channel.get_ref())) else { continue };
+        let received = channel
+            .async_io(Interest::READABLE, || handover::receive::<Order>(&channel))
+            .await;
         match received.map_err(step("keeper's channel"))? {
             None => return Ok(()),
             Some((Order::Add(ports), sockets)) => {
@@ -42,7 +50,9 @@ async fn serve(channel: OwnedFd) -> Result<()> {
                     let id = port.id.clone();
                     match start(port, socket) {
                         Ok(task) => drop(serving.insert(id, task)),
-                        Err(error) => tracing::warn!(error = lighter_stdx::error::chain(&error), id, "port not served"),
+                        Err(error) => {
+                            tracing::warn!(error = lighter_stdx::error::chain(&error), id, "port not served")
+                        }
                     }
                 }
             }
@@ -54,7 +64,8 @@ async fn serve(channel: OwnedFd) -> Result<()> {
                 }
                 // An aborted task drops its socket when it is next polled: before this one is, once it yields.
                 tokio::task::yield_now().await;
-                handover::send(channel.get_ref(), &Closed { closed: ids.len() }, &[]).map_err(step("keeper's channel"))?;
+                handover::send(&channel, &Closed { closed: ids.len() }, &[])
+                    .map_err(step("keeper's channel"))?;
             }
         }
     }
@@ -82,7 +93,10 @@ fn drop_privileges() -> Result<()> {
         let _ = caps::drop_bounding(capability);
     }
     let _ = caps::clear_ambient();
-    let (uid, gid) = (rustix::fs::Uid::from_raw(NOBODY), rustix::fs::Gid::from_raw(NOBODY));
+    let (uid, gid) = (
+        rustix::fs::Uid::from_raw(NOBODY),
+        rustix::fs::Gid::from_raw(NOBODY),
+    );
     // In a user namespace that has no nobody, root without capabilities must do.
     let _ = rustix::thread::set_thread_groups(&[]);
     let _ = rustix::thread::set_thread_res_gid(gid, gid, gid);

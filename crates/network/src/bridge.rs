@@ -52,7 +52,10 @@ impl Bridge {
         if let Some(known) = &known
             && known.version > endpoints::VERSION
         {
-            return Err(Error::Newer { path: record.to_owned(), found: known.version });
+            return Err(Error::Newer {
+                path: record.to_owned(),
+                found: known.version,
+            });
         }
         let socket = Socket::open(Family::Route).map_err(failed(&config.bridge, "netlink socket"))?;
         let found = link::index(&config.bridge).map_err(failed(&config.bridge, "look up"))?;
@@ -60,7 +63,11 @@ impl Bridge {
             Some(index) => link::address(&socket, index).map_err(failed(&config.bridge, "address"))?,
             None => None,
         };
-        let address = match config.bip.or(current).or(known.as_ref().map(|known| known.address)) {
+        let address = match config
+            .bip
+            .or(current)
+            .or(known.as_ref().map(|known| known.address))
+        {
             Some(address) => address,
             None => default_address(&socket, &config.bridge)?,
         };
@@ -100,7 +107,9 @@ impl Bridge {
             Some(index) => index,
             None => {
                 link::create_bridge(socket, name, random_mac(), self.mtu).map_err(failed(name, "create"))?;
-                let index = look()?.ok_or(std::io::ErrorKind::NotFound.into()).map_err(failed(name, "look up"))?;
+                let index = look()?
+                    .ok_or(std::io::ErrorKind::NotFound.into())
+                    .map_err(failed(name, "look up"))?;
                 // The bridge itself speaks IPv4 only, and listens to nobody's router advertisements.
                 sysctl::set_if_known(&format!("ipv6/conf/{name}/disable_ipv6"), "1")?;
                 index
@@ -134,7 +143,9 @@ impl Bridge {
             given.map_err(|refusal| match (refusal, request.ip) {
                 (Refusal::Outside, Some(ip)) => Error::AddressOutside(ip.into()),
                 (Refusal::Taken, _) => Error::AddressInUse,
-                _ => Error::NoAddress { network: "bridge".to_owned() },
+                _ => Error::NoAddress {
+                    network: "bridge".to_owned(),
+                },
             })?
         };
         Ok(Link {
@@ -161,7 +172,8 @@ impl Bridge {
         };
         // With a MAC of its own, the address may be known to the host under another.
         if link.mac != Mac::of(link.ipv4.addr()) {
-            link::forget_neighbour(&host, bridge, link.ipv4.addr()).map_err(failed(&self.name, "neighbour"))?;
+            link::forget_neighbour(&host, bridge, link.ipv4.addr())
+                .map_err(failed(&self.name, "neighbour"))?;
         }
         netns::make(path, |inside| {
             let mut tries = 0;
@@ -182,10 +194,13 @@ impl Bridge {
                     result => break result.map_err(failed(&link.host_interface, "create"))?,
                 }
             }
-            let index = link::index(INTERFACE).map_err(failed(INTERFACE, "look up"))?.unwrap_or_default();
+            let index = link::index(INTERFACE)
+                .map_err(failed(INTERFACE, "look up"))?
+                .unwrap_or_default();
             // No IPv6 on an IPv4 network: nothing that a neighbour could advertise itself through. ::1 stays.
             sysctl::set_if_known("ipv6/conf/eth0/disable_ipv6", "1")?;
-            link::configure(&inside.socket, index, link.ipv4, link.gateway).map_err(failed(INTERFACE, "configure"))
+            link::configure(&inside.socket, index, link.ipv4, link.gateway)
+                .map_err(failed(INTERFACE, "configure"))
         })
     }
 
@@ -196,7 +211,9 @@ impl Bridge {
 
     /// Removes the bridge when it is ours.
     pub(crate) fn remove(&self) -> Result<()> {
-        let Some(index) = link::index(&self.name).map_err(failed(&self.name, "look up"))? else { return Ok(()) };
+        let Some(index) = link::index(&self.name).map_err(failed(&self.name, "look up"))? else {
+            return Ok(());
+        };
         if !self.record.made {
             return Ok(());
         }
@@ -227,11 +244,18 @@ impl Bridge {
 fn default_address(socket: &Socket, bridge: &str) -> Result<Ipv4Net> {
     let routes = link::routes(socket).map_err(failed(bridge, "routes of the host"))?;
     let pool = ipam::free_pool(&routes).ok_or(Error::NoPool)?;
-    Ok(Ipv4Net::new_assert(Ipv4Addr::from(u32::from(pool.network()) + 1), pool.prefix_len()))
+    Ok(Ipv4Net::new_assert(
+        Ipv4Addr::from(u32::from(pool.network()) + 1),
+        pool.prefix_len(),
+    ))
 }
 
 fn failed(name: &str, step: &'static str) -> impl Fn(std::io::Error) -> Error {
-    move |source| Error::Link { name: name.to_owned(), step, source }
+    move |source| Error::Link {
+        name: name.to_owned(),
+        step,
+        source,
+    }
 }
 
 /// `veth` and seven random digits, as Docker names them.
@@ -246,5 +270,8 @@ fn random_mac() -> Mac {
 
 /// 64 random hexadecimal digits.
 pub(crate) fn random_id() -> String {
-    rand::random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect()
+    rand::random::<[u8; 32]>()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -161,7 +161,9 @@ impl std::str::FromStr for Mac {
         let mut parts = text.split([':', '-']);
         for byte in &mut bytes {
             let part = parts.next().filter(|part| part.len() == 2);
-            *byte = part.and_then(|part| u8::from_str_radix(part, 16).ok()).ok_or_else(|| BadMac(text.to_owned()))?;
+            *byte = part
+                .and_then(|part| u8::from_str_radix(part, 16).ok())
+                .ok_or_else(|| BadMac(text.to_owned()))?;
         }
         // An address with the lowest bit set is a group, which no interface can be.
         if parts.next().is_some() || bytes[0] & 1 == 1 {

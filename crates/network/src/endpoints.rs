@@ -50,11 +50,17 @@ impl Records {
             }
             match read::<Endpoint>(&path) {
                 Ok(Some(endpoint)) if endpoint.version > VERSION => {
-                    return Err(Error::Newer { path, found: endpoint.version });
+                    return Err(Error::Newer {
+                        path,
+                        found: endpoint.version,
+                    });
                 }
                 Ok(Some(endpoint)) => endpoints.push(endpoint),
                 Ok(None) => {}
-                Err(error) => tracing::warn!(error = lighter_stdx::error::chain(&error), "passing over a record"),
+                Err(error) => tracing::warn!(
+                    error = lighter_stdx::error::chain(&error),
+                    "passing over a record"
+                ),
             }
         }
         endpoints.sort_by(|a, b| a.container_id.cmp(&b.container_id));
@@ -68,7 +74,9 @@ impl Records {
 
 /// Writes `value` as JSON, kill-safe.
 pub(crate) fn write(path: &Path, value: &impl Serialize) -> Result<()> {
-    let bytes = serde_json::to_vec(value).map_err(io::Error::other).map_err(failed(path))?;
+    let bytes = serde_json::to_vec(value)
+        .map_err(io::Error::other)
+        .map_err(failed(path))?;
     atomic::write(path, &bytes, 0o600, Keep::Kill).map_err(failed(path))
 }
 
@@ -78,9 +86,15 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         result => result.map_err(failed(path))?,
     };
-    serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other).map_err(failed(path))
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(io::Error::other)
+        .map_err(failed(path))
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> Error {
-    move |source| Error::Record { path: path.to_owned(), source }
+    move |source| Error::Record {
+        path: path.to_owned(),
+        source,
+    }
 }

@@ -68,7 +68,9 @@ pub enum Error {
         source: io::Error,
     },
     /// Each pool overlaps a route of the host.
-    #[error("could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network")]
+    #[error(
+        "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network"
+    )]
     NoPool,
     /// The subnet has no address left.
     #[error("no available IPv4 addresses on this network's address pools: {network}")]
@@ -171,7 +173,10 @@ fn bracketed(ip: &IpAddr) -> String {
 }
 
 fn join(errors: &[Error]) -> String {
-    let texts: Vec<_> = errors.iter().map(|error| lighter_stdx::error::chain(error)).collect();
+    let texts: Vec<_> = errors
+        .iter()
+        .map(|error| lighter_stdx::error::chain(error))
+        .collect();
     texts.join("; ")
 }
 

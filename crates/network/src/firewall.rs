@@ -16,6 +16,7 @@ mod expression;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipnet::Ipv4Net;
 use lighter_sys::netlink::{APPEND, CREATE, Family, Refused, Request, Socket};
@@ -71,7 +72,9 @@ pub(crate) struct Forward {
 impl Forward {
     /// The kernel's part of a binding; None: the proxy's alone.
     pub(crate) fn of(binding: &PortBinding, to: Ipv4Addr, loopback: bool) -> Option<Self> {
-        let IpAddr::V4(host) = binding.host_ip else { return None };
+        let IpAddr::V4(host) = binding.host_ip else {
+            return None;
+        };
         let proxied = host.is_loopback() && !loopback;
         (!proxied).then_some(Self {
             protocol: binding.protocol,
@@ -103,8 +106,88 @@ impl Forward {
     }
 }
 
+/// The table, and what should be in it: what somebody flushed comes back with the next change.
+#[derive(Debug)]
+pub(crate) struct Firewall {
+    networks: Vec<Rules>,
+    /// Held over the kernel's answer, so that its order is ours.
+    forwards: Mutex<Vec<Forward>>,
+}
+
+impl Firewall {
+    /// Changes nothing yet: the table of an earlier engine serves on.
+    pub(crate) fn new(networks: Vec<Rules>) -> Self {
+        Self {
+            networks,
+            forwards: Mutex::default(),
+        }
+    }
+
+    /// Publishes ports.
+    pub(crate) fn add(&self, forwards: &[Forward]) -> Result<()> {
+        if forwards.is_empty() {
+            return Ok(());
+        }
+        let mut known = self.lock();
+        known.extend_from_slice(forwards);
+        let added = match change(NEWSETELEM, CREATE, forwards, "adding ports") {
+            Ok(Outcome::Missing) => rebuild(&self.networks, &known),
+            other => other.map(drop),
+        };
+        if added.is_err() {
+            known.retain(|forward| !forwards.contains(forward));
+        }
+        added
+    }
+
+    /// Withdraws ports; those that are not there are no error.
+    pub(crate) fn remove(&self, forwards: &[Forward]) -> Result<()> {
+        let mut known = self.lock();
+        let ours: Vec<_> = forwards
+            .iter()
+            .filter(|forward| known.contains(forward))
+            .copied()
+            .collect();
+        known.retain(|forward| !ours.contains(forward));
+        match change(DELSETELEM, 0, &ours, "removing ports")? {
+            Outcome::Done => Ok(()),
+            // One that is missing refuses all, and was somebody else's doing.
+            Outcome::Missing => rebuild(&self.networks, &known),
+        }
+    }
+
+    /// Makes the table anew with these ports and no others.
+    pub(crate) fn replace(&self, forwards: Vec<Forward>) -> Result<()> {
+        let mut known = self.lock();
+        *known = forwards;
+        rebuild(&self.networks, &known)
+    }
+
+    /// Removes the table; none there is no error.
+    pub(crate) fn clear(&self) -> Result<()> {
+        self.lock().clear();
+        let mut request = begin();
+        request.message(NEWTABLE, CREATE, &IP).text(1, TABLE);
+        request.message(DELTABLE, 0, &IP).text(1, TABLE);
+        commit(request, "removing").map(drop)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Forward>> {
+        self.forwards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a change went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// Done.
+    Done,
+    /// The table or an element is not there: somebody flushed it. Nothing was changed.
+    Missing,
+}
+
 /// Makes the table anew, in one step: no packet sees it missing or half full.
-pub(crate) fn rebuild(networks: &[Rules], forwards: &[Forward]) -> Result<()> {
+fn rebuild(networks: &[Rules], forwards: &[Forward]) -> Result<()> {
     let mut request = begin();
     // Made before it is removed, since removing one that is not there would fail.
     for (kind, flags) in [(NEWTABLE, CREATE), (DELTABLE, 0), (NEWTABLE, CREATE)] {
@@ -116,45 +199,20 @@ pub(crate) fn rebuild(networks: &[Rules], forwards: &[Forward]) -> Result<()> {
         chain.write(&mut request);
     }
     for (chain, expressions) in rules(networks) {
-        request.message(NEWRULE, CREATE | APPEND, &IP).text(1, TABLE).text(2, chain);
+        request
+            .message(NEWRULE, CREATE | APPEND, &IP)
+            .text(1, TABLE)
+            .text(2, chain);
         expression::write(&mut request, &expressions);
     }
     elements(&mut request, NEWSETELEM, CREATE, forwards);
-    commit(request, "rebuilding").map(drop)
-}
-
-/// Publishes ports. Whether the table is gone is told apart: then it must be rebuilt.
-pub(crate) fn add(forwards: &[Forward]) -> Result<Outcome> {
-    change(NEWSETELEM, CREATE, forwards, "adding ports")
-}
-
-/// Withdraws ports.
-pub(crate) fn remove(forwards: &[Forward]) -> Result<Outcome> {
-    let outcome = change(DELSETELEM, 0, forwards, "removing ports")?;
-    if outcome == Outcome::Missing && forwards.len() > 1 {
-        // One that is not there refuses all: take the others away one by one.
-        for forward in forwards {
-            change(DELSETELEM, 0, std::slice::from_ref(forward), "removing a port")?;
-        }
+    match commit(request, "rebuilding")? {
+        Outcome::Done => Ok(()),
+        Outcome::Missing => Err(Error::Firewall {
+            step: "rebuilding",
+            source: io::Error::from(io::ErrorKind::NotFound),
+        }),
     }
-    Ok(outcome)
-}
-
-/// Removes the table; none there is no error.
-pub(crate) fn clear() -> Result<()> {
-    let mut request = begin();
-    request.message(NEWTABLE, CREATE, &IP).text(1, TABLE);
-    request.message(DELTABLE, 0, &IP).text(1, TABLE);
-    commit(request, "removing").map(drop)
-}
-
-/// How a change went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// Done.
-    Done,
-    /// The table or an element is not there: somebody flushed it. Nothing was changed.
-    Missing,
 }
 
 fn change(kind: u16, flags: u16, forwards: &[Forward], step: &'static str) -> Result<Outcome> {
@@ -209,8 +267,17 @@ fn map(request: &mut Request, name: &str, key: &[u32]) {
     let length = u32::try_from(key.len() * 4).unwrap_or_default();
     // The kernel wants a number that is unique in the batch.
     let id = length;
-    request.message(NEWSET, CREATE, &IP).text(1, TABLE).text(2, name).be32(3, IS_MAP);
-    request.be32(4, kind).be32(5, length).be32(6, ADDRESS_AND_PORT).be32(7, 8).be32(10, id);
+    request
+        .message(NEWSET, CREATE, &IP)
+        .text(1, TABLE)
+        .text(2, name)
+        .be32(3, IS_MAP);
+    request
+        .be32(4, kind)
+        .be32(5, length)
+        .be32(6, ADDRESS_AND_PORT)
+        .be32(7, 8)
+        .be32(10, id);
 }
 
 /// A base chain.
@@ -223,7 +290,12 @@ struct Chain {
 }
 
 const fn chain(name: &'static str, kind: &'static str, hook: u32, priority: i32) -> Chain {
-    Chain { name, kind, hook, priority }
+    Chain {
+        name,
+        kind,
+        hook,
+        priority,
+    }
 }
 
 const CHAINS: &[Chain] = &[
@@ -237,7 +309,9 @@ const CHAINS: &[Chain] = &[
 impl Chain {
     fn write(&self, to: &mut Request) {
         const POLICY_ACCEPT: u32 = 1;
-        to.message(NEWCHAIN, CREATE, &IP).text(1, TABLE).text(3, self.name);
+        to.message(NEWCHAIN, CREATE, &IP)
+            .text(1, TABLE)
+            .text(3, self.name);
         let hook = to.open(4);
         to.be32(1, self.hook).be32(2, self.priority.cast_unsigned());
         to.close(hook);
@@ -249,16 +323,42 @@ fn rules(networks: &[Rules]) -> Vec<(&'static str, Vec<Expression>)> {
     use Expression::{Counter, DestinationIsLocal, Masquerade, Redirect, State, Translated};
     let drop = Expression::Verdict(Verdict::Drop);
     let accept = Expression::Verdict(Verdict::Accept);
-    let by_address = vec![DestinationIsLocal, Redirect { map: PORTS_AT, address: true }];
-    let by_port = vec![DestinationIsLocal, Redirect { map: PORTS, address: false }];
-    let mut rules = vec![("prerouting", by_address.clone()), ("prerouting", by_port.clone())];
+    let by_address = vec![
+        DestinationIsLocal,
+        Redirect {
+            map: PORTS_AT,
+            address: true,
+        },
+    ];
+    let by_port = vec![
+        DestinationIsLocal,
+        Redirect {
+            map: PORTS,
+            address: false,
+        },
+    ];
+    let mut rules = vec![
+        ("prerouting", by_address.clone()),
+        ("prerouting", by_port.clone()),
+    ];
     if networks.iter().all(|network| !network.loopback) {
-        rules.push(("output", vec![loopback(false), Expression::Verdict(Verdict::Return)]));
+        rules.push((
+            "output",
+            vec![loopback(false), Expression::Verdict(Verdict::Return)],
+        ));
     }
     rules.extend([("output", by_address), ("output", by_port)]);
     for network in networks {
-        let from = |equal| Expression::Interface { input: true, name: network.bridge.clone(), equal };
-        let into = |equal| Expression::Interface { input: false, name: network.bridge.clone(), equal };
+        let from = |equal| Expression::Interface {
+            input: true,
+            name: network.bridge.clone(),
+            equal,
+        };
+        let into = |equal| Expression::Interface {
+            input: false,
+            name: network.bridge.clone(),
+            equal,
+        };
         let prefix = |source| Expression::Address {
             source,
             network: network.subnet.network().octets(),
@@ -269,17 +369,33 @@ fn rules(networks: &[Rules]) -> Vec<(&'static str, Vec<Expression>)> {
         if network.masquerade {
             rules.push(("postrouting", vec![prefix(true), into(false), Masquerade]));
         }
-        rules.push(("postrouting", vec![prefix(true), into(true), Translated, Masquerade]));
+        rules.push((
+            "postrouting",
+            vec![prefix(true), into(true), Translated, Masquerade],
+        ));
         if network.loopback {
-            rules.push(("postrouting", vec![loopback(true), into(true), Translated, Masquerade]));
+            rules.push((
+                "postrouting",
+                vec![loopback(true), into(true), Translated, Masquerade],
+            ));
         }
-        rules.push(("forward", vec![from(false), into(true), State(KNOWN), accept.clone()]));
-        rules.push(("forward", vec![from(false), into(true), Translated, accept.clone()]));
+        rules.push((
+            "forward",
+            vec![from(false), into(true), State(KNOWN), accept.clone()],
+        ));
+        rules.push((
+            "forward",
+            vec![from(false), into(true), Translated, accept.clone()],
+        ));
         rules.push(("forward", vec![from(false), into(true), Counter, drop.clone()]));
     }
     rules
 }
 
 fn loopback(source: bool) -> Expression {
-    Expression::Address { source, network: [127, 0, 0, 0], mask: [255, 0, 0, 0] }
+    Expression::Address {
+        source,
+        network: [127, 0, 0, 0],
+        mask: [255, 0, 0, 0],
+    }
 }

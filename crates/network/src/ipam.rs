@@ -30,7 +30,11 @@ impl Pool {
     pub(crate) fn new(subnet: Ipv4Net, gateway: Ipv4Addr) -> Self {
         let subnet = subnet.trunc();
         let size = 1_usize << (32 - subnet.prefix_len()).min(24);
-        let mut pool = Self { subnet, used: vec![0; size.div_ceil(64)], leaving: HashMap::new() };
+        let mut pool = Self {
+            subnet,
+            used: vec![0; size.div_ceil(64)],
+            leaving: HashMap::new(),
+        };
         for bit in size..pool.used.len() * 64 {
             pool.used[bit / 64] |= 1 << (bit % 64);
         }
@@ -48,7 +52,9 @@ impl Pool {
             while free != 0 {
                 let bit = free.trailing_zeros();
                 free &= free - 1;
-                let Ok(offset) = u32::try_from(word * 64 + bit as usize) else { return Err(Refusal::Full) };
+                let Ok(offset) = u32::try_from(word * 64 + bit as usize) else {
+                    return Err(Refusal::Full);
+                };
                 match self.leaving.get(&offset) {
                     Some(link) if alive(link) => waiting = waiting.or(Some(offset)),
                     _ => return Ok(self.take(offset)),
@@ -120,7 +126,9 @@ mod tests {
     #[test]
     fn the_lowest_free_address_comes_first() {
         let mut pool = pool("172.17.0.0/16", "172.17.0.1");
-        let taken: Vec<_> = (0..3).map(|_| pool.next(|_| false).unwrap().to_string()).collect();
+        let taken: Vec<_> = (0..3)
+            .map(|_| pool.next(|_| false).unwrap().to_string())
+            .collect();
         assert_eq!(taken, ["172.17.0.2", "172.17.0.3", "172.17.0.4"]);
         pool.release("172.17.0.3".parse().unwrap(), "gone");
         assert_eq!(pool.next(|_| false).unwrap().to_string(), "172.17.0.3");

@@ -17,7 +17,8 @@ mod ports;
 mod sysctl;
 
 pub use config::{
-    BadMac, Config, Endpoint, EndpointRequest, Kind, Link, Mac, NetworkInfo, PortBinding, PortRequest, Protocol,
+    BadMac, Config, Endpoint, EndpointRequest, Kind, Link, Mac, NetworkInfo, PortBinding, PortRequest,
+    Protocol,
 };
 pub use error::{BindError, Error, PortError, Result};
 pub use network::Network;

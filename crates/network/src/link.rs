@@ -138,7 +138,11 @@ pub(crate) fn configure(socket: &Socket, index: u32, address: Ipv4Net, gateway: 
     request.message(NEWLINK, ACK, &link_header(index, UP, UP));
     // Table main, protocol boot, scope universe, type unicast: what `ip route add default` says.
     request
-        .message(NEWROUTE, CREATE | EXCLUSIVE | ACK, &[INET, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0])
+        .message(
+            NEWROUTE,
+            CREATE | EXCLUSIVE | ACK,
+            &[INET, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0],
+        )
         .attribute(RTA_GATEWAY, &gateway.octets());
     one(socket, &request)
 }
@@ -159,7 +163,9 @@ pub(crate) fn forget_neighbour(socket: &Socket, index: u32, ip: Ipv4Addr) -> io:
     header.extend_from_slice(&index.to_ne_bytes());
     header.extend_from_slice(&[0; 4]);
     let mut request = Request::new();
-    request.message(DELNEIGH, ACK, &header).attribute(NDA_DST, &ip.octets());
+    request
+        .message(DELNEIGH, ACK, &header)
+        .attribute(NDA_DST, &ip.octets());
     match one(socket, &request) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
@@ -206,7 +212,12 @@ pub(crate) fn index(name: &str) -> io::Result<Option<u32>> {
 
 fn ioctl_socket() -> io::Result<std::os::fd::OwnedFd> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType};
-    Ok(rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?)
+    Ok(rustix::net::socket_with(
+        AddressFamily::INET,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
 }
 
 fn ipv4(bytes: &[u8]) -> Option<Ipv4Addr> {

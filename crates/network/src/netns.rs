@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use lighter_sys::netlink::{Family, Socket};
 use lighter_sys::{mount, namespace};
@@ -17,10 +17,9 @@ const MNT_DETACH: i32 = 2;
 const UMOUNT_NOFOLLOW: i32 = 8;
 const LOOPBACK: u32 = 1;
 
-/// The calling thread's network namespace, new: its file, and a socket in it.
+/// A new network namespace, the calling thread's: its file, and a socket in it.
 #[derive(Debug)]
 pub(crate) struct Inside {
-    pub(crate) path: PathBuf,
     pub(crate) namespace: File,
     pub(crate) socket: Socket,
 }
@@ -30,13 +29,18 @@ pub(crate) struct Inside {
 /// A namespace whose `wire` fails is unpinned.
 pub(crate) fn make<T: Send>(path: &Path, wire: impl FnOnce(&Inside) -> Result<T> + Send) -> Result<T> {
     let work = || {
-        let failed = |step| move |source| Error::Namespace { path: path.to_owned(), step, source };
+        let failed = |step| {
+            move |source| Error::Namespace {
+                path: path.to_owned(),
+                step,
+                source,
+            }
+        };
         namespace::unshare(namespace::NETWORK).map_err(failed("unshare"))?;
         let this = Path::new("/proc/thread-self/ns/net");
         let namespace = File::open(this).map_err(failed("open"))?;
         pin(this, path).map_err(failed("pin"))?;
         let inside = Inside {
-            path: path.to_owned(),
             namespace,
             socket: Socket::open(Family::Route).map_err(failed("netlink socket"))?,
         };
@@ -44,8 +48,14 @@ pub(crate) fn make<T: Send>(path: &Path, wire: impl FnOnce(&Inside) -> Result<T>
         wire(&inside)
     };
     let made = std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, work);
-        let failed = |source| Error::Namespace { path: path.to_owned(), step: "thread", source };
+        let thread = std::thread::Builder::new()
+            .name("netns".to_owned())
+            .spawn_scoped(scope, work);
+        let failed = |source| Error::Namespace {
+            path: path.to_owned(),
+            step: "thread",
+            source,
+        };
         thread.map_err(failed)?.join().map_err(|_| Error::Worker)?
     });
     if made.is_err() {
@@ -56,14 +66,24 @@ pub(crate) fn make<T: Send>(path: &Path, wire: impl FnOnce(&Inside) -> Result<T>
 }
 
 fn pin(namespace: &Path, path: &Path) -> io::Result<()> {
-    fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)?;
     mount::mount(Some(&c_string(namespace)?), &c_string(path)?, None, MS_BIND, None)
 }
 
 /// Unmounts and removes the pin. The kernel takes the namespace down, with its links, in its own time, once no process is
 /// in it. What is not there is no error.
 pub(crate) fn unpin(path: &Path) -> Result<()> {
-    let failed = |step| move |source| Error::Namespace { path: path.to_owned(), step, source };
+    let failed = |step| {
+        move |source| Error::Namespace {
+            path: path.to_owned(),
+            step,
+            source,
+        }
+    };
     let name = c_string(path).map_err(failed("path"))?;
     loop {
         // A path may carry more than one mount, when an engine died between mounting and recording.
@@ -83,7 +103,7 @@ pub(crate) fn unpin(path: &Path) -> Result<()> {
 /// Whether a namespace is pinned here.
 pub(crate) fn is_pinned(path: &Path) -> bool {
     const NSFS: i64 = 0x6e73_6673;
-    rustix::fs::statfs(path).is_ok_and(|found| i64::from(found.f_type) == NSFS)
+    rustix::fs::statfs(path).is_ok_and(|found| found.f_type == NSFS)
 }
 
 fn c_string(path: &Path) -> io::Result<CString> {

@@ -12,7 +12,7 @@ use crate::bridge::{self, Bridge};
 use crate::config::{Config, Endpoint, EndpointRequest, Kind, NetworkInfo, PortBinding};
 use crate::endpoints::{self, Records};
 use crate::error::{Error, Result, gather};
-use crate::firewall::{self, Forward, Outcome};
+use crate::firewall::{Firewall, Forward};
 use crate::netns;
 use crate::ports::Ports;
 
@@ -24,6 +24,7 @@ pub struct Network(Arc<Inner>);
 struct Inner {
     config: Config,
     bridge: Bridge,
+    firewall: Firewall,
     ports: Ports,
     records: Records,
     netns: PathBuf,
@@ -38,17 +39,26 @@ impl Network {
         let root = config.exec_root.join("network");
         let netns = config.exec_root.join("netns");
         for dir in [&root, &netns] {
-            fs::create_dir_all(dir).map_err(|source| Error::Record { path: dir.clone(), source })?;
+            fs::create_dir_all(dir).map_err(|source| Error::Record {
+                path: dir.clone(),
+                source,
+            })?;
         }
         let records = Records::open(root.join("endpoints"))?;
         let bridge = Bridge::open(&config, &root.join("bridge.json"))?;
-        let client = config.netd.as_ref().map(|program| Client::new(program, config.exec_root.join("netd")));
+        let client = config
+            .netd
+            .as_ref()
+            .map(|program| Client::new(program, config.exec_root.join("netd")));
         let endpoints = records.load()?;
         for link in endpoints.iter().filter_map(|endpoint| endpoint.link.as_ref()) {
             bridge.adopt(link);
         }
-        let endpoints = endpoints.into_iter().map(|endpoint| (endpoint.container_id.clone(), Arc::new(endpoint)));
+        let endpoints = endpoints
+            .into_iter()
+            .map(|endpoint| (endpoint.container_id.clone(), Arc::new(endpoint)));
         Ok(Self(Arc::new(Inner {
+            firewall: Firewall::new(vec![bridge.rules()]),
             bridge,
             ports: Ports::new(client, config.userland_proxy),
             records,
@@ -79,8 +89,11 @@ impl Network {
     /// Gives a container a namespace with nothing but loopback.
     pub async fn setup_none(&self, container_id: &str, name: &str) -> Result<Arc<Endpoint>> {
         let inner = Arc::clone(&self.0);
-        let request =
-            EndpointRequest { container_id: container_id.to_owned(), name: name.to_owned(), ..EndpointRequest::default() };
+        let request = EndpointRequest {
+            container_id: container_id.to_owned(),
+            name: name.to_owned(),
+            ..EndpointRequest::default()
+        };
         blocking(move || inner.setup(&request, Kind::None)).await
     }
 
@@ -121,9 +134,19 @@ impl Network {
     }
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(client) = self.ports.client() {
+            client.close();
+        }
+    }
+}
+
 /// Runs blocking work on tokio's threads for it.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Worker)?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Error::Worker)?
 }
 
 impl Inner {
@@ -169,7 +192,9 @@ impl Inner {
             source,
         };
         if let Some(link) = &endpoint.link {
-            let ports = self.ports.publish(&request.container_id, link.ipv4.addr(), &request.ports);
+            let ports = self
+                .ports
+                .publish(&request.container_id, link.ipv4.addr(), &request.ports);
             endpoint.ports = ports.map_err(publish)?;
         }
         // Recorded before it is there: after a crash, restore knows what to look for.
@@ -187,10 +212,7 @@ impl Inner {
         }
         lighter_stdx::failpoint::hit("network.setup.wired");
         if self.config.iptables {
-            let forwards = self.forwards(endpoint);
-            if firewall::add(&forwards)? == Outcome::Missing {
-                self.rebuild(&forwards)?;
-            }
+            self.firewall.add(&self.forwards(endpoint))?;
         }
         Ok(())
     }
@@ -207,15 +229,20 @@ impl Inner {
     fn undo(&self, endpoint: &Endpoint) -> Result<()> {
         let mut errors = Vec::new();
         if self.config.iptables {
-            errors.extend(firewall::remove(&self.forwards(endpoint)).err());
+            errors.extend(self.firewall.remove(&self.forwards(endpoint)).err());
         }
         errors.extend(netns::unpin(&endpoint.netns).err());
         lighter_stdx::failpoint::hit("network.teardown.unpinned");
-        errors.extend(self.ports.withdraw(&endpoint.container_id).err().map(|source| Error::Publish {
-            name: endpoint.name.clone(),
-            endpoint_id: endpoint.endpoint_id.clone(),
-            source,
-        }));
+        errors.extend(
+            self.ports
+                .withdraw(&endpoint.container_id)
+                .err()
+                .map(|source| Error::Publish {
+                    name: endpoint.name.clone(),
+                    endpoint_id: endpoint.endpoint_id.clone(),
+                    source,
+                }),
+        );
         errors.extend(self.records.remove(&endpoint.container_id).err());
         if let Some(link) = &endpoint.link {
             self.bridge.release(link);
@@ -240,7 +267,10 @@ impl Inner {
             Err(error) => tracing::warn!(error = lighter_stdx::error::chain(&error), "port proxy"),
             Ok(failed) => {
                 for error in failed {
-                    tracing::warn!(error = lighter_stdx::error::chain(&error), "a published port was lost");
+                    tracing::warn!(
+                        error = lighter_stdx::error::chain(&error),
+                        "a published port was lost"
+                    );
                 }
             }
         }
@@ -253,7 +283,10 @@ impl Inner {
             }
         }
         match fs::read_dir(&self.netns) {
-            Err(source) => errors.push(Error::Record { path: self.netns.clone(), source }),
+            Err(source) => errors.push(Error::Record {
+                path: self.netns.clone(),
+                source,
+            }),
             Ok(entries) => {
                 for entry in entries.flatten() {
                     let name = entry.file_name();
@@ -264,9 +297,15 @@ impl Inner {
             }
         }
         errors.extend(match self.config.iptables {
-            true => self.rebuild(&[]).err(),
-            // From an engine that made rules.
-            false => firewall::clear().err(),
+            true => self
+                .firewall
+                .replace(kept.iter().flat_map(|endpoint| self.forwards(endpoint)).collect())
+                .err(),
+            false => {
+                // From an engine that made rules. A kernel without nf_tables has none.
+                let _ = self.firewall.clear();
+                None
+            }
         });
         gather(errors)
     }
@@ -277,7 +316,7 @@ impl Inner {
         }
         let mut errors = Vec::new();
         if self.config.iptables {
-            errors.extend(firewall::clear().err());
+            errors.extend(self.firewall.clear().err());
         }
         if let Some(client) = self.ports.client()
             && let Err(error) = client.quit()
@@ -288,32 +327,39 @@ impl Inner {
         gather(errors).map(|()| true)
     }
 
-    /// The whole table anew, with `more` that is not recorded as running yet.
-    fn rebuild(&self, more: &[Forward]) -> Result<()> {
-        let mut forwards: Vec<_> = self.read().values().flat_map(|endpoint| self.forwards(endpoint)).collect();
-        forwards.extend(more.iter().filter(|forward| !forwards.contains(forward)).copied().collect::<Vec<_>>());
-        firewall::rebuild(&[self.bridge.rules()], &forwards)
-    }
-
     fn forwards(&self, endpoint: &Endpoint) -> Vec<Forward> {
-        let Some(link) = &endpoint.link else { return Vec::new() };
+        let Some(link) = &endpoint.link else {
+            return Vec::new();
+        };
         let loopback = !self.config.userland_proxy;
-        endpoint.ports.iter().filter_map(|binding| Forward::of(binding, link.ipv4.addr(), loopback)).collect()
+        endpoint
+            .ports
+            .iter()
+            .filter_map(|binding| Forward::of(binding, link.ipv4.addr(), loopback))
+            .collect()
     }
 
-    /// A thread that puts a new keeper in the place of one that died. It ends with the network.
+    /// Once: a thread that puts a new keeper in the place of one that died. It ends with the network.
     fn watch(self: &Arc<Self>) {
-        let Some(client) = self.ports.client().cloned() else { return };
+        let Some(client) = self.ports.client().cloned() else {
+            return;
+        };
         let inner = Arc::downgrade(self);
         let watcher = move || {
             while let Ok(()) = client.wait_death() {
                 let Some(inner) = inner.upgrade() else { return };
                 if let Err(error) = inner.ports.heal() {
-                    tracing::error!(error = lighter_stdx::error::chain(&error), "port proxy died and does not come back");
+                    tracing::error!(
+                        error = lighter_stdx::error::chain(&error),
+                        "port proxy died and does not come back"
+                    );
                 }
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("netd-watch".to_owned()).spawn(watcher) {
+        if let Err(error) = std::thread::Builder::new()
+            .name("netd-watch".to_owned())
+            .spawn(watcher)
+        {
             tracing::warn!(%error, "nobody watches the port proxy");
         }
     }

@@ -39,14 +39,23 @@ struct Held {
 
 impl Held {
     fn id(&self) -> String {
-        let PortBinding { protocol, host_ip, host_port, .. } = self.binding;
+        let PortBinding {
+            protocol,
+            host_ip,
+            host_port,
+            ..
+        } = self.binding;
         format!("{}/{protocol}/{host_ip}/{host_port}", self.container_id)
     }
 }
 
 impl Ports {
     pub(crate) fn new(client: Option<Client>, proxy: bool) -> Self {
-        Self { state: Mutex::default(), client, proxy }
+        Self {
+            state: Mutex::default(),
+            client,
+            proxy,
+        }
     }
 
     /// Takes host ports for all `requests`, or none. The order of the answer is the requests', IPv4 before IPv6.
@@ -75,7 +84,9 @@ impl Ports {
             let mut again = false;
             let mut refused = None;
             for failure in &failed {
-                let Some(held) = ours.iter().find(|held| held.id() == failure.id) else { continue };
+                let Some(held) = ours.iter().find(|held| held.id() == failure.id) else {
+                    continue;
+                };
                 if no_such_family(held, failure) {
                     state.held.retain(|other| other.id() != failure.id);
                 } else if is_choice(held, requests) && in_use(failure) {
@@ -111,7 +122,10 @@ impl Ports {
 
     /// Takes over what an earlier engine published, `(container, address, ports)` each, and lets go of everything else. Returns
     /// what could not be bound again.
-    pub(crate) fn restore(&self, endpoints: &[(String, Ipv4Addr, Vec<PortBinding>)]) -> Result<Vec<PortError>, PortError> {
+    pub(crate) fn restore(
+        &self,
+        endpoints: &[(String, Ipv4Addr, Vec<PortBinding>)],
+    ) -> Result<Vec<PortError>, PortError> {
         let mut state = self.lock();
         state.held = endpoints
             .iter()
@@ -123,12 +137,20 @@ impl Ports {
                 })
             })
             .collect();
-        let Some(client) = &self.client else { return Ok(Vec::new()) };
+        let Some(client) = &self.client else {
+            return Ok(Vec::new());
+        };
         if state.held.is_empty() && !client.is_running() {
             return Ok(Vec::new());
         }
         let failed = self.sync(&state.held).map_err(PortError::Proxy)?;
-        let find = |failure: &Failed| state.held.iter().find(|held| held.id() == failure.id).map(|held| bind_error(held, failure));
+        let find = |failure: &Failed| {
+            state
+                .held
+                .iter()
+                .find(|held| held.id() == failure.id)
+                .map(|held| bind_error(held, failure))
+        };
         Ok(failed.iter().filter_map(find).collect())
     }
 
@@ -147,7 +169,9 @@ impl Ports {
     }
 
     fn sync(&self, held: &[Held]) -> Result<Vec<Failed>, lighter_netd::Error> {
-        let Some(client) = &self.client else { return Ok(Vec::new()) };
+        let Some(client) = &self.client else {
+            return Ok(Vec::new());
+        };
         let port = |held: &Held| {
             let proto = match held.binding.protocol {
                 Protocol::Tcp => lighter_netd::Proto::Tcp,
@@ -171,7 +195,10 @@ impl Ports {
     /// After a failure, which is what gets reported.
     fn resync(&self, held: &[Held]) {
         if let Err(error) = self.sync(held) {
-            tracing::warn!(error = lighter_stdx::error::chain(&error), "port proxy not told of ports given back");
+            tracing::warn!(
+                error = lighter_stdx::error::chain(&error),
+                "port proxy not told of ports given back"
+            );
         }
     }
 
@@ -197,7 +224,10 @@ impl State {
             let addresses = match request.host_ip {
                 Some(ip) => vec![ip],
                 None if ipv6 && request.protocol != Protocol::Sctp => {
-                    vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]
+                    vec![
+                        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+                    ]
                 }
                 None => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
             };
@@ -219,17 +249,31 @@ impl State {
     fn pick(&mut self, request: &PortRequest, addresses: &[IpAddr], busy: &Busy) -> Result<u16, PortError> {
         let free = |state: &Self, port: u16| {
             !busy.contains(&(request.protocol, port))
-                && !addresses.iter().any(|ip| state.held.iter().any(|held| held.conflicts(request.protocol, *ip, port)))
+                && !addresses.iter().any(|ip| {
+                    state
+                        .held
+                        .iter()
+                        .any(|held| held.conflicts(request.protocol, *ip, port))
+                })
         };
         match request.host_ports {
             Some((first, last)) if first == last => match free(self, first) {
                 true => Ok(first),
-                false => Err(PortError::Allocated { host_ip: addresses[0], host_port: first }),
+                false => Err(PortError::Allocated {
+                    host_ip: addresses[0],
+                    host_port: first,
+                }),
             },
-            Some((first, last)) => (first..=last).find(|port| free(self, *port)).ok_or(PortError::Exhausted),
+            Some((first, last)) => (first..=last)
+                .find(|port| free(self, *port))
+                .ok_or(PortError::Exhausted),
             None => {
                 let (first, last) = sysctl::ephemeral_ports();
-                let start = if (first..=last).contains(&self.next) { self.next } else { first };
+                let start = if (first..=last).contains(&self.next) {
+                    self.next
+                } else {
+                    first
+                };
                 let found = (start..=last).chain(first..start).find(|port| free(self, *port));
                 let port = found.ok_or(PortError::Exhausted)?;
                 self.next = port.checked_add(1).unwrap_or(first);
@@ -256,9 +300,14 @@ fn is_choice(held: &Held, requests: &[PortRequest]) -> bool {
         request.protocol == port.protocol
             && request.container_port == port.container_port
             && request.host_ip.is_none_or(|ip| ip == port.host_ip)
-            && request.host_ports.is_none_or(|(first, last)| (first..=last).contains(&port.host_port))
+            && request
+                .host_ports
+                .is_none_or(|(first, last)| (first..=last).contains(&port.host_port))
     };
-    requests.iter().filter(fits).all(|request| request.host_ports.is_none_or(|(first, last)| first != last))
+    requests
+        .iter()
+        .filter(fits)
+        .all(|request| request.host_ports.is_none_or(|(first, last)| first != last))
 }
 
 fn in_use(failure: &Failed) -> bool {
@@ -279,6 +328,9 @@ fn bind_error(held: &Held, failure: &Failed) -> PortError {
         container_ip: IpAddr::V4(held.container_ip),
         container_port: held.binding.container_port,
         protocol: held.binding.protocol,
-        source: BindError { errno: failure.errno, text: failure.error.clone() },
+        source: BindError {
+            errno: failure.errno,
+            text: failure.error.clone(),
+        },
     }
 }

@@ -32,7 +32,9 @@ async fn carry(mut client: TcpStream, to: SocketAddr) {
     // Bytes are passed on as they come.
     let _ = client.set_nodelay(true);
     let _ = container.set_nodelay(true);
-    if let Err(error) = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut container, BUFFER, BUFFER).await {
+    if let Err(error) =
+        tokio::io::copy_bidirectional_with_sizes(&mut client, &mut container, BUFFER, BUFFER).await
+    {
         tracing::debug!(%error, %to, "connection");
     }
 }

@@ -27,7 +27,9 @@ pub(super) async fn serve(socket: UdpSocket, to: SocketAddr) {
     loop {
         while tasks.try_join_next().is_some() {}
         // Errors are those of earlier answers (no such port at the client): nothing to do.
-        let Ok((length, client)) = socket.recv_from(&mut buffer).await else { continue };
+        let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
+            continue;
+        };
         let known = lock(&flows).get(&client).cloned();
         let flow = match known {
             Some(flow) => flow,
@@ -36,7 +38,12 @@ pub(super) async fn serve(socket: UdpSocket, to: SocketAddr) {
                 Ok(flow) => {
                     let flow = Arc::new(flow);
                     lock(&flows).insert(client, Arc::clone(&flow));
-                    tasks.spawn(answers(Arc::clone(&socket), client, Arc::clone(&flow), Arc::clone(&flows)));
+                    tasks.spawn(answers(
+                        Arc::clone(&socket),
+                        client,
+                        Arc::clone(&flow),
+                        Arc::clone(&flows),
+                    ));
                     flow
                 }
                 Err(error) => {
@@ -51,7 +58,11 @@ pub(super) async fn serve(socket: UdpSocket, to: SocketAddr) {
 }
 
 async fn open(to: SocketAddr) -> std::io::Result<UdpSocket> {
-    let any = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any = if to.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
     let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
     socket.connect(to).await?;
     Ok(socket)

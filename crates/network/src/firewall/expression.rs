@@ -23,7 +23,11 @@ pub(crate) enum Expression {
     /// The name of a link, 16 bytes, equal or not.
     Interface { input: bool, name: String, equal: bool },
     /// IPv4 source or destination in a prefix.
-    Address { source: bool, network: [u8; 4], mask: [u8; 4] },
+    Address {
+        source: bool,
+        network: [u8; 4],
+        mask: [u8; 4],
+    },
     /// The destination is an address of this host.
     DestinationIsLocal,
     /// A bit of `mask` in the connection's state.
@@ -74,7 +78,11 @@ impl Expression {
                 meta(to, if *input { 6 } else { 7 }, REGISTER);
                 compare(to, *equal, &padded);
             }
-            Self::Address { source, network, mask } => {
+            Self::Address {
+                source,
+                network,
+                mask,
+            } => {
                 payload(to, Layer::Network, if *source { 12 } else { 16 }, 4, REGISTER);
                 masked(to, mask);
                 compare(to, true, network);
@@ -105,14 +113,23 @@ impl Expression {
                     REGISTER
                 };
                 meta(to, 16, first);
-                payload(to, Layer::Transport, 2, 2, SMALL_REGISTER + 1 + u32::from(*address));
+                payload(
+                    to,
+                    Layer::Transport,
+                    2,
+                    2,
+                    SMALL_REGISTER + 1 + u32::from(*address),
+                );
                 element(to, "lookup", |to| {
                     to.text(1, map).be32(2, REGISTER).be32(3, REGISTER);
                 });
                 element(to, "nat", |to| {
                     const DNAT: u32 = 1;
                     const INET: u32 = 2;
-                    to.be32(1, DNAT).be32(2, INET).be32(3, REGISTER).be32(5, SMALL_REGISTER + 1);
+                    to.be32(1, DNAT)
+                        .be32(2, INET)
+                        .be32(3, REGISTER)
+                        .be32(5, SMALL_REGISTER + 1);
                 });
             }
             Self::Masquerade => element(to, "masq", |_| {}),
@@ -154,7 +171,10 @@ fn connection(to: &mut Request, key: u32) {
 
 fn payload(to: &mut Request, layer: Layer, offset: u32, length: u32, register: u32) {
     element(to, "payload", |to| {
-        to.be32(1, register).be32(2, layer as u32).be32(3, offset).be32(4, length);
+        to.be32(1, register)
+            .be32(2, layer as u32)
+            .be32(3, offset)
+            .be32(4, length);
     });
 }
 
