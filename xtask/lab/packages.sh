@@ -9,6 +9,7 @@ for package in "${wanted[@]}"; do
 done
 # The stock client may be there without being a package.
 command -v docker >/dev/null || missing+=(docker.io)
+command -v cargo-nextest >/dev/null || cargo install --quiet --locked cargo-nextest
 [ ${#missing[@]} -eq 0 ] && exit 0
 echo "installing: ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive

@@ -15,7 +15,10 @@ const DAEMONS: [&str; 4] = ["lighter", "lighterd", "lighter-containerd", "lighte
 /// The root of the checkout.
 pub fn root() -> PathBuf {
     // Cargo sets it to xtask's own directory at compile time.
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map(Path::to_owned)
+        .unwrap_or_default()
 }
 
 /// Builds everything and returns the directory that holds all programs.
@@ -23,20 +26,37 @@ pub fn all() -> Result<PathBuf> {
     let dist = root().join("target/dist");
     std::fs::create_dir_all(&dist)?;
     let mut daemons = Command::new("cargo");
-    daemons.current_dir(root()).args(["build", "--release", "--locked"]);
+    daemons
+        .current_dir(root())
+        .args(["build", "--release", "--locked"]);
     for name in DAEMONS {
         daemons.args(["--package", &format!("bin-{name}")]);
     }
     run(&mut daemons)?;
     for name in DAEMONS {
-        place(&root().join(format!("target/{TARGET}/release/{name}")), &dist.join(name))?;
+        place(
+            &root().join(format!("target/{TARGET}/release/{name}")),
+            &dist.join(name),
+        )?;
     }
     for name in TINY {
         run(Command::new("cargo")
             .current_dir(root())
-            .args(["rustc", "--locked", "--profile", "tiny", "--package", &format!("bin-{name}"), "--", "-C"])
+            .args([
+                "rustc",
+                "--locked",
+                "--profile",
+                "tiny",
+                "--package",
+                &format!("bin-{name}"),
+                "--",
+                "-C",
+            ])
             .arg("relocation-model=static"))?;
-        place(&root().join(format!("target/{TARGET}/tiny/{name}")), &dist.join(name))?;
+        place(
+            &root().join(format!("target/{TARGET}/tiny/{name}")),
+            &dist.join(name),
+        )?;
     }
     Ok(dist)
 }

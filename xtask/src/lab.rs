@@ -18,7 +18,8 @@ pub fn dir() -> Result<PathBuf> {
     }
     let cache = match std::env::var_os("XDG_CACHE_HOME") {
         Some(cache) => PathBuf::from(cache),
-        None => PathBuf::from(std::env::var_os("HOME").context("neither LIGHTER_LAB nor HOME is set")?).join(".cache"),
+        None => PathBuf::from(std::env::var_os("HOME").context("neither LIGHTER_LAB nor HOME is set")?)
+            .join(".cache"),
     };
     Ok(cache.join("lighter/lab"))
 }

@@ -10,14 +10,20 @@ use serde_json::Value;
 use crate::run::output;
 
 pub fn check() -> Result<()> {
-    let text = output(Command::new("cargo").args(["metadata", "--format-version", "1", "--no-deps", "--locked"]))?;
+    let text =
+        output(Command::new("cargo").args(["metadata", "--format-version", "1", "--no-deps", "--locked"]))?;
     let metadata: Value = serde_json::from_str(&text)?;
-    let packages = metadata["packages"].as_array().context("cargo metadata has no packages")?;
+    let packages = metadata["packages"]
+        .as_array()
+        .context("cargo metadata has no packages")?;
     let mut layers = BTreeMap::new();
     for package in packages {
         let name = package["name"].as_str().unwrap_or_default();
         let layer = package["metadata"]["lighter"]["layer"].as_u64();
-        layers.insert(name, layer.with_context(|| format!("{name} has no [package.metadata.lighter] layer"))?);
+        layers.insert(
+            name,
+            layer.with_context(|| format!("{name} has no [package.metadata.lighter] layer"))?,
+        );
     }
     let mut wrong = Vec::new();
     for package in packages {
@@ -30,11 +36,18 @@ pub fn check() -> Result<()> {
                 && *below >= layers[name]
                 && !(dev && target == "lighter-harness")
             {
-                wrong.push(format!("{name} (layer {}) uses {target} (layer {below})", layers[name]));
+                wrong.push(format!(
+                    "{name} (layer {}) uses {target} (layer {below})",
+                    layers[name]
+                ));
             }
         }
     }
-    ensure!(wrong.is_empty(), "edges that do not go down:\n  {}", wrong.join("\n  "));
+    ensure!(
+        wrong.is_empty(),
+        "edges that do not go down:\n  {}",
+        wrong.join("\n  ")
+    );
     println!("{} crates, every edge goes down", layers.len());
     Ok(())
 }

@@ -1,6 +1,7 @@
-//! The house's own tool: `cargo xtask demo | test | bench | build | layers | tidy | lab`.
+//! The house's own tool: `cargo xtask demo | test | build | layers | tidy | lab`.
 
 mod build;
+mod demo;
 mod lab;
 mod layers;
 mod oci_image;
@@ -13,9 +14,8 @@ use anyhow::{Result, bail};
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  demo               set up, build, start a private engine and play the walk-through on it
+  demo               set up, build, and do in a private host what the pieces can do
   test [--full]      set up, then everything that CI runs; --full has more random rounds
-  bench [WORDS]      measure beside the peers; a table, JSON and an SVG plot under target/bench
   build              all programs, as they are shipped, into target/dist
   lab                only the set-up: packages, peers, images
   layers             check the edges between crates
@@ -27,6 +27,7 @@ fn main() -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["build"] => build::all().map(drop),
+        ["demo"] => demo::main(),
         ["lab"] => lab::ensure().map(drop),
         ["layers"] => layers::check(),
         ["oci-image", rest @ ..] => oci_image::main(rest),

@@ -20,7 +20,11 @@ struct Image {
 }
 
 pub fn main(words: &[&str]) -> Result<()> {
-    let [layout, name, flags @ ..] = words else { bail!("usage: oci-image LAYOUT NAME [--layer PATH]… [--env|--cmd|--workdir|--expose|--label V]… [--index]") };
+    let [layout, name, flags @ ..] = words else {
+        bail!(
+            "usage: oci-image LAYOUT NAME [--layer PATH]… [--env|--cmd|--workdir|--expose|--label V]… [--index]"
+        )
+    };
     add(Path::new(layout), name, &parse(flags)?)
 }
 
@@ -65,27 +69,49 @@ fn add(layout: &Path, name: &str, image: &Image) -> Result<()> {
         diff_ids.push(digest(&tar));
         let mut gzip = GzEncoder::new(Vec::new(), Compression::new(6));
         gzip.write_all(&tar)?;
-        layers.push(put(layout, "application/vnd.oci.image.layer.v1.tar+gzip", &gzip.finish()?)?);
+        layers.push(put(
+            layout,
+            "application/vnd.oci.image.layer.v1.tar+gzip",
+            &gzip.finish()?,
+        )?);
     }
     let mut manifests = Vec::new();
-    let architectures: &[&str] = if image.index { &["arm64", "amd64"] } else { &["amd64"] };
+    let architectures: &[&str] = if image.index {
+        &["arm64", "amd64"]
+    } else {
+        &["amd64"]
+    };
     for architecture in architectures {
-        let history: Vec<Value> =
-            image.layers.iter().map(|_| json!({"created": "2026-01-01T00:00:00Z", "created_by": "COPY / # lab"})).collect();
+        let history: Vec<Value> = image
+            .layers
+            .iter()
+            .map(|_| json!({"created": "2026-01-01T00:00:00Z", "created_by": "COPY / # lab"}))
+            .collect();
         let config = json!({
             "architecture": architecture, "os": "linux", "created": "2026-01-01T00:00:00Z", "config": image.config,
             "rootfs": {"type": "layers", "diff_ids": diff_ids}, "history": history,
         });
-        let config = put(layout, "application/vnd.oci.image.config.v1+json", &serde_json::to_vec(&config)?)?;
+        let config = put(
+            layout,
+            "application/vnd.oci.image.config.v1+json",
+            &serde_json::to_vec(&config)?,
+        )?;
         let media_type = "application/vnd.oci.image.manifest.v1+json";
-        let manifest = json!({"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers});
+        let manifest =
+            json!({"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers});
         let mut manifest = put(layout, media_type, &serde_json::to_vec(&manifest)?)?;
         manifest["platform"] = json!({"architecture": architecture, "os": "linux"});
         manifests.push(manifest);
     }
     let mut root = if image.index {
         let media_type = "application/vnd.oci.image.index.v1+json";
-        put(layout, media_type, &serde_json::to_vec(&json!({"schemaVersion": 2, "mediaType": media_type, "manifests": manifests}))?)?
+        put(
+            layout,
+            media_type,
+            &serde_json::to_vec(
+                &json!({"schemaVersion": 2, "mediaType": media_type, "manifests": manifests}),
+            )?,
+        )?
     } else {
         manifests.swap_remove(0)
     };
@@ -95,7 +121,10 @@ fn add(layout: &Path, name: &str, image: &Image) -> Result<()> {
         Ok(text) => serde_json::from_slice(&text)?,
         Err(_) => json!({"schemaVersion": 2, "manifests": []}),
     };
-    index["manifests"].as_array_mut().context("index.json has no manifests")?.push(root);
+    index["manifests"]
+        .as_array_mut()
+        .context("index.json has no manifests")?
+        .push(root);
     fs::write(&path, serde_json::to_vec(&index)?).with_context(|| format!("writing {}", path.display()))
 }
 
@@ -105,13 +134,23 @@ fn pack(path: &Path) -> Result<Vec<u8>> {
         return fs::read(path).with_context(|| format!("reading {}", path.display()));
     }
     let mut tar = Command::new("tar");
-    tar.args(["--create", "--numeric-owner", "--sort=name", "--mtime=@1767225600", "--format=pax"])
-        .args(["--pax-option=delete=atime,delete=ctime", "--directory"])
-        .arg(path)
-        .arg(".");
+    tar.args([
+        "--create",
+        "--numeric-owner",
+        "--sort=name",
+        "--mtime=@1767225600",
+        "--format=pax",
+    ])
+    .args(["--pax-option=delete=atime,delete=ctime", "--directory"])
+    .arg(path)
+    .arg(".");
     let output = tar.output()?;
     if !output.status.success() {
-        bail!("packing {}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "packing {}: {}",
+            path.display(),
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(output.stdout)
 }
