@@ -23,6 +23,8 @@ pub(crate) struct Io {
     /// Number of the process.
     pub(crate) process: u32,
     pub(crate) terminal: bool,
+    /// The process is there. Before that its pipes hold only what the runtime says on failing.
+    pub(crate) live: bool,
     /// Our ends of stdout and stderr; the terminal's master is the first.
     pub(crate) outputs: [Option<Watched>; 2],
     /// Our end of stdin; with a terminal a second descriptor of the master.
@@ -75,7 +77,7 @@ impl Io {
 
     fn may_read(&self, stream: usize) -> bool {
         let full = self.attach.as_ref().is_some_and(Attach::is_full);
-        !full && !self.sinks[stream].as_ref().is_some_and(Sink::is_full)
+        self.live && !full && !self.sinks[stream].as_ref().is_some_and(Sink::is_full)
     }
 
     /// One read and where it goes: the log first, then clients and sinks.
@@ -247,10 +249,21 @@ impl Io {
         }
     }
 
-    /// Begins: the runtime has the process's ends.
-    pub(crate) fn started(&mut self, poll: &Poll) {
+    /// The runtime has the process's ends.
+    pub(crate) fn handed_over(&mut self) {
         self.for_process = [None, None, None];
+    }
+
+    /// The process is there.
+    pub(crate) fn begin(&mut self, poll: &Poll) {
+        self.live = true;
         self.settle(poll);
+    }
+
+    /// The process never was: what the runtime wrote in its place is nobody's output.
+    pub(crate) fn discard(&mut self) {
+        self.for_process = [None, None, None];
+        self.outputs = [None, None];
     }
 
     /// The process is gone. What it wrote is read and passed on, the clients are told. Returns clients that have not

@@ -312,6 +312,7 @@ impl Server {
             let master = console.receive().ok_or("failed to retrieve console master")?;
             process.io.set_terminal(master, &self.poll);
         }
+        process.io.begin(&self.poll);
         if let Some(index) = self.strangers.iter().position(|(stranger, ..)| *stranger == pid) {
             let (_, end, at) = self.strangers.swap_remove(index);
             process.exit = Some(exit(end, at));
@@ -393,7 +394,9 @@ impl Server {
     pub(crate) fn end_io(&mut self, number: u32) {
         let now = self.now();
         if let Some(process) = self.processes.get_mut(&number) {
-            process.io.for_process = [None, None, None];
+            if !process.started {
+                process.io.discard();
+            }
             let late = process.io.exited(now, &self.poll);
             process.io.abandon(now, &self.poll);
             self.keep_late(late);

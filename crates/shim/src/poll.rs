@@ -221,7 +221,7 @@ impl Outbox {
 
     /// Writes as much as is taken. `false`: the other side is gone.
     pub(crate) fn flush(&mut self, fd: impl AsFd) -> bool {
-        while self.len() > 0 {
+        while !self.is_empty() {
             match write(&fd, &self.bytes[self.sent..]) {
                 Moved::Bytes(count) => self.sent += count,
                 Moved::Later => return true,

@@ -37,11 +37,12 @@ pub(crate) fn plan(mounts: &[Mount], rootfs: &Path) -> io::Result<Vec<Plan>> {
     for mount in mounts {
         let (flags, mut data) = split(&mount.options);
         let mut dir = None;
-        if data.len() >= PAGE - 1 && mount.r#type == "overlay" {
-            if let Some((common, shorter)) = shorten(&data) {
-                dir = Some(CString::new(common).map_err(invalid)?);
-                data = shorter;
-            }
+        if data.len() >= PAGE - 1
+            && mount.r#type == "overlay"
+            && let Some((common, shorter)) = shorten(&data)
+        {
+            dir = Some(CString::new(common).map_err(invalid)?);
+            data = shorter;
         }
         let target = match mount.target.trim_start_matches('/') {
             "" => rootfs.to_owned(),

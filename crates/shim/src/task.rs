@@ -257,7 +257,7 @@ impl Server {
             self.begin_exec(caller, &id, number)
         };
         if let Some(process) = self.processes.get_mut(&number) {
-            process.io.started(&self.poll);
+            process.io.handed_over();
         }
         if let Err(why) = begun {
             if first {

@@ -223,7 +223,12 @@ impl Bed {
         }
     }
 
-    pub(crate) fn exec_request(&self, exec_id: &str, arguments: &[&str], terminal: bool) -> ExecProcessRequest {
+    pub(crate) fn exec_request(
+        &self,
+        exec_id: &str,
+        arguments: &[&str],
+        terminal: bool,
+    ) -> ExecProcessRequest {
         let uri = LogUri {
             driver: Driver::None,
             path: "/".into(),
@@ -418,7 +423,11 @@ impl Client {
         }
     }
 
-    pub(crate) fn call<R: Message + Default>(&mut self, method: &str, request: &impl Message) -> Result<R, Status> {
+    pub(crate) fn call<R: Message + Default>(
+        &mut self,
+        method: &str,
+        request: &impl Message,
+    ) -> Result<R, Status> {
         self.send(method, request);
         self.receive()
     }
