@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let input = lighter_runtime::Input {
         arguments: std::env::args_os().collect(),
         environment: std::env::vars_os().collect(),

@@ -100,7 +100,13 @@ pub(crate) fn kill(home: &Home, record: &Record, signal: i32, all: bool) -> Resu
 
 /// Removes a container and everything of it.
 pub(crate) fn delete(home: &Home, force: bool) -> Result<()> {
-    let record = match home.load() {
+    let mut loaded = home.load();
+    if loaded.as_ref().is_ok_and(|record| record.pid == 0) {
+        // Somebody creates it, or died doing so.
+        let _lock = home.lock();
+        loaded = home.load();
+    }
+    let record = match loaded {
         Ok(record) => record,
         Err(Error::NoContainer) if home.dir.exists() => {
             // A create that was killed before it had written anything.

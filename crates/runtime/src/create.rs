@@ -121,13 +121,17 @@ pub(crate) fn create(options: &Options, spec: &Spec) -> Result<Created> {
     validate(spec, options)?;
     let home = Home::new(&options.root, &options.id)?;
     home.create()?;
+    let lock = home.lock()?;
     let mut made = Made {
         home: &home,
         group: None,
         child: None,
     };
     match made.build(options, spec) {
-        Ok((record, pidfd)) => Ok(Created { home, record, pidfd }),
+        Ok((record, pidfd)) => {
+            lighter_sys::flock::release(&lock).on("unlock", &home.dir)?;
+            Ok(Created { home, record, pidfd })
+        }
         Err(error) => {
             made.undo();
             Err(error)

@@ -47,9 +47,7 @@ fn one(hook: &Hook, state: &[u8]) -> std::result::Result<(), String> {
             return Err(format!("timed out after {seconds}s"));
         }
     }
-    let output = child
-        .wait_with_output()
-        .map_err(crate::program::words)?;
+    let output = child.wait_with_output().map_err(crate::program::words)?;
     if output.status.success() {
         return Ok(());
     }

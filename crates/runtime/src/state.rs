@@ -115,6 +115,14 @@ impl Home {
         }
     }
 
+    /// Held by `create`, and by its child until the exec: who deletes what is being created waits for both to end. Free
+    /// again at once when they were killed.
+    pub(crate) fn lock(&self) -> Result<File> {
+        let dir = File::open(&self.dir).on("open", &self.dir)?;
+        lighter_sys::flock::exclusive(&dir).on("lock", &self.dir)?;
+        Ok(dir)
+    }
+
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }

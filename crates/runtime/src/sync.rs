@@ -1,6 +1,7 @@
 //! What the runtime and the process that becomes the container say to each other: one packet a message over a socket
 //! pair. When one of them dies the other sees the end.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::error::{Context, Error, Result};
@@ -62,11 +63,15 @@ impl Channel {
         })
     }
 
-    /// Lets the child go on, with descriptors.
+    /// Lets the child go on, with descriptors. One that is dead meanwhile is no error here: what it said before, or its
+    /// end, is heard next.
     pub(crate) fn go(&self, fds: &[BorrowedFd<'_>]) -> Result<()> {
-        lighter_sys::fdpass::send(&self.0, &[GO], fds)
-            .map(drop)
-            .doing("talk to the container")
+        match lighter_sys::fdpass::send(&self.0, &[GO], fds) {
+            Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+                Ok(())
+            }
+            result => result.map(drop).doing("talk to the container"),
+        }
     }
 
     /// Waits for the runtime. An error when it is dead: then nobody wants this container.

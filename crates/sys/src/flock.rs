@@ -23,3 +23,8 @@ pub fn try_exclusive(fd: impl AsFd) -> io::Result<bool> {
         Err(error) => Err(error.into()),
     }
 }
+
+/// Gives the lock up, also for others who hold the same open file (inherited by a fork, say).
+pub fn release(fd: impl AsFd) -> io::Result<()> {
+    Ok(rustix::fs::flock(fd, FlockOperation::Unlock)?)
+}
