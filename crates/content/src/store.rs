@@ -1,6 +1,7 @@
 //! The content store as its users see it.
 
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -143,8 +144,15 @@ pub async fn read_blob(store: &dyn ContentStore, digest: &Digest, limit: u64) ->
 pub async fn write_blob(store: &dyn ContentStore, data: Bytes, labels: Labels) -> Result<Digest> {
     let digest = Digest::sha256(&data);
     let total = data.len() as u64;
+    // A name of its own: two that write the same blob at once do not wait for each other.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let name = format!(
+        "blob-{}-{}-{digest}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    );
     let options = WriterOptions {
-        name: format!("blob-{digest}"),
+        name,
         total,
         expected: Some(digest.clone()),
     };
