@@ -1,5 +1,7 @@
 //! What the collector keeps and what it removes.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;

@@ -1,5 +1,7 @@
 //! What the local content store promises.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use bytes::Bytes;
 use lighter_content::{
     ContentStore, Error, Labels, LocalContent, Repairs, WriterOptions, read_blob, write_blob,

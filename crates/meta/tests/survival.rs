@@ -2,6 +2,8 @@
 //!
 //! The tests start this program again as the child; it then runs only [`child`].
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};

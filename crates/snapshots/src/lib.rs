@@ -12,6 +12,8 @@ mod mount;
 pub mod overlayfs;
 mod record;
 mod snapshotter;
+#[cfg(any(test, feature = "suite"))]
+pub mod suite;
 mod trash;
 mod usage;
 
