@@ -7,15 +7,20 @@ use lighter_registry::Repository;
 
 use crate::Result;
 
-/// Where a blob came from: `…<domain>` = repositories, joined by commas. A push to the same registry can mount it from there.
+/// Where a blob came from: `…<host>` = repositories, joined by commas. A push to the same registry can mount it from there.
 pub const SOURCE_LABEL: &str = "containerd.io/distribution.source.";
 /// On a compressed layer: the digest of what it holds.
 pub const UNCOMPRESSED_LABEL: &str = "containerd.io/uncompressed";
 
 /// The label for a blob that comes from `repository`.
 pub(crate) fn source(repository: &Repository) -> Labels {
-    // A port's colon may not be in a label's name for some readers; containerd takes the host alone too.
-    let host = repository.domain();
+    // Without the port, as containerd has it.
+    let domain = repository.domain();
+    let host = match domain.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => domain,
+    };
+    let host = host.trim_matches(['[', ']']);
     Labels::from([(format!("{SOURCE_LABEL}{host}"), repository.name().to_owned())])
 }
 

@@ -216,7 +216,8 @@ impl Repository {
                     Err(error) => error,
                 };
                 tracing::debug!(host = host.config.authority, error = %lighter_stdx::error::chain(&error), "registry host failed");
-                if !(error.is_passing() && !error.is_nobody() && !host.config.is_mirror && attempt < TRIES) {
+                let is_worth_it = error.is_passing() && !error.is_nobody() && !host.config.is_mirror;
+                if !is_worth_it || attempt >= TRIES {
                     // A host that does not speak the second protocol either: the first failure tells more.
                     if !(host.config.is_fallback && matches!(error, Error::Connect { .. })) {
                         failure = Some(error);
