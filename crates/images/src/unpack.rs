@@ -1,6 +1,7 @@
 //! One layer into its snapshot.
 
 use std::io::Read;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lighter_archive::{Applied, Options, Whiteouts};
@@ -100,11 +101,30 @@ impl Extraction {
         }
     }
 
-    /// Removes it.
+    /// Removes it. What it holds goes first: when the disk is full, there is no room to write down that it is gone.
     pub(crate) async fn discard(self, snapshots: &dyn Snapshotter) {
+        if let Some(target) = self.mounts.first().and_then(Mount::upper_dir) {
+            // What cannot be removed here goes with the snapshot.
+            let _ = tokio::task::spawn_blocking(move || empty(&target)).await;
+        }
         if let Err(error) = snapshots.remove(&self.key).await {
             // The collector takes it when the lease is gone.
             tracing::warn!(key = self.key, error = %lighter_stdx::error::chain(&error), "a half-made snapshot stays");
+        }
+    }
+}
+
+/// Removes what is in the directory, as far as that goes.
+fn empty(directory: &Path) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let removed = if is_directory {
+            std::fs::remove_dir_all(entry.path())
+        } else {
+            std::fs::remove_file(entry.path())
+        };
+        if let Err(error) = removed {
+            tracing::debug!(path = %entry.path().display(), %error, "cannot be removed");
         }
     }
 }
