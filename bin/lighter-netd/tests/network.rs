@@ -35,7 +35,7 @@ fn a_container_has_an_address_a_route_and_its_own_loopback() {
                 inside("ip route show default").trim(),
                 "default via 172.17.0.1 dev eth0"
             );
-            inside("ping -c1 -W2 172.17.0.1");
+            inside("busybox ping -c1 -W2 172.17.0.1");
             assert_eq!(run("cat /proc/sys/net/ipv4/ip_forward").trim(), "1");
             assert!(link.host_interface.starts_with("veth") && link.host_interface.len() == 11);
 
@@ -228,9 +228,7 @@ fn a_conflict_is_reported_before_anything_is_made() {
                 .setup(request("two", vec![tcp(80, Some("127.0.0.1"), 8080)]))
                 .await
                 .unwrap_err();
-            assert!(
-                support_text(&error).ends_with(": Bind for 127.0.0.1:8080 failed: port is already allocated")
-            );
+            assert!(text(&error).ends_with(": Bind for 127.0.0.1:8080 failed: port is already allocated"));
         });
     });
 }
@@ -244,10 +242,6 @@ fn text(error: &lighter_network::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-fn support_text(error: &lighter_network::Error) -> String {
-    text(error)
 }
 
 #[test]

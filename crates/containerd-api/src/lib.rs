@@ -36,6 +36,7 @@ pub use containerd::services::version::v1 as version;
 pub use containerd::types;
 pub use containerd::types::transfer as transfer_types;
 pub use containerd::v1::types as task_types;
+pub use generated::grpc::health::v1 as health;
 pub use generated::{containerd, google};
 pub use prost_types::Any;
 

@@ -137,6 +137,9 @@ pub enum Error {
     /// Snapshots.
     #[error(transparent)]
     Snapshots(#[from] lighter_snapshots::Error),
+    /// A layer could not be unpacked.
+    #[error("unpack the layer")]
+    Archive(#[from] lighter_archive::Error),
     /// The database.
     #[error("records")]
     Meta(#[from] lighter_meta::Error),
@@ -181,6 +184,8 @@ impl Error {
             Error::ShimSlow { .. } => Kind::DeadlineExceeded,
             Error::Content(error) => error.kind().into(),
             Error::Snapshots(error) => error.kind().into(),
+            Error::Archive(error) if error.is_disk_full() => Kind::Exhausted,
+            Error::Archive(_) => Kind::Unknown,
             Error::Meta(error) => error.kind().into(),
         }
     }

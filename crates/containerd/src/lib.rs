@@ -5,14 +5,18 @@
 mod any;
 pub mod config;
 pub mod containers;
+mod diff;
 mod error;
 mod event_types;
 pub mod events;
 pub mod identifier;
 pub mod images;
+pub mod layer;
 pub mod namespaces;
 mod roots;
 pub mod tasks;
 pub mod time;
+
+pub use layer::Layer;
 
 pub use error::{Error, Kind, Result};

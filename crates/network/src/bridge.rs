@@ -163,8 +163,8 @@ impl Bridge {
         let _ = self.pool().request(link.ipv4.addr());
     }
 
-    /// Makes the namespace and its link.
-    pub(crate) fn setup(&self, link: &mut Link, path: &Path) -> Result<()> {
+    /// Makes the namespace and its link; `hairpin` when it has published ports.
+    pub(crate) fn setup(&self, link: &mut Link, path: &Path, hairpin: bool) -> Result<()> {
         let host = Socket::open(Family::Route).map_err(failed(&self.name, "netlink socket"))?;
         let bridge = match link::index(&self.name).map_err(failed(&self.name, "look up"))? {
             Some(index) => index,
@@ -185,6 +185,7 @@ impl Bridge {
                     namespace: inside.namespace.as_fd(),
                     mac: link.mac,
                     mtu: self.mtu,
+                    hairpin,
                 };
                 tries += 1;
                 match link::create_pair(&host, &pair) {

@@ -28,7 +28,10 @@ const LINKINFO: u16 = 18;
 const NET_NS_FD: u16 = 28;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
+const INFO_SLAVE_KIND: u16 = 4;
+const INFO_SLAVE_DATA: u16 = 5;
 const VETH_PEER: u16 = 1;
+const BRIDGE_PORT_MODE: u16 = 4;
 
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -59,6 +62,9 @@ pub(crate) struct Pair<'a> {
     pub(crate) mac: Mac,
     /// Of both.
     pub(crate) mtu: u32,
+    /// The bridge may send back through the port what came from it: where br_netfilter translates bridged packets, a container
+    /// reaches its own published port in no other way.
+    pub(crate) hairpin: bool,
 }
 
 /// Makes a veth pair of which one end is born in the container's namespace (down) and the other on the bridge (up).
@@ -83,6 +89,17 @@ pub(crate) fn create_pair(socket: &Socket, pair: &Pair<'_>) -> io::Result<()> {
     request.close(peer);
     request.close(data);
     request.close(info);
+    if pair.hairpin {
+        request
+            .message(NEWLINK, ACK, &link_header(0, 0, 0))
+            .text(IFNAME, pair.host);
+        let info = request.open(LINKINFO);
+        request.text(INFO_SLAVE_KIND, "bridge");
+        let data = request.open(INFO_SLAVE_DATA);
+        request.attribute(BRIDGE_PORT_MODE, &[1]);
+        request.close(data);
+        request.close(info);
+    }
     one(socket, &request)
 }
 

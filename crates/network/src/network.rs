@@ -203,7 +203,8 @@ impl Inner {
         match &mut endpoint.link {
             Some(link) => {
                 let name = link.host_interface.clone();
-                self.bridge.setup(link, &endpoint.netns)?;
+                self.bridge
+                    .setup(link, &endpoint.netns, !endpoint.ports.is_empty())?;
                 if link.host_interface != name {
                     self.records.write(endpoint)?;
                 }

@@ -20,7 +20,11 @@ fn check(script: &str, change: impl FnOnce(&Host, &mut Value), expected: &str) {
 
 #[test]
 fn the_process_is_who_the_configuration_says() {
-    check("id -u; id -g; id -G; echo $HOME; pwd; umask; hostname", |_, _| {}, "0\n0\n0\n/root\n/\n0022\ninside");
+    check(
+        "id -u; id -g; id -G; echo $HOME; pwd; umask; hostname",
+        |_, _| {},
+        "0\n0\n0\n/root\n/\n0022\ninside",
+    );
     check(
         "id -u; id -g; id -G; echo $HOME; pwd; umask; echo $A",
         |_, c| {
@@ -30,8 +34,16 @@ fn the_process_is_who_the_configuration_says() {
         },
         "1000\n1001\n1001 5 7\n/home/user\n/made/here\n0077\nb",
     );
-    check("cat /proc/sys/kernel/domainname", |_, c| c["domainname"] = json!("nis"), "nis");
-    check("cat /proc/self/oom_score_adj", |_, c| c["process"]["oomScoreAdj"] = json!(500), "500");
+    check(
+        "cat /proc/sys/kernel/domainname",
+        |_, c| c["domainname"] = json!("nis"),
+        "nis",
+    );
+    check(
+        "cat /proc/self/oom_score_adj",
+        |_, c| c["process"]["oomScoreAdj"] = json!(500),
+        "500",
+    );
     check(
         "ulimit -Sn; ulimit -Hn; ulimit -c",
         |_, c| c["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}, {"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]),
@@ -43,7 +55,11 @@ fn the_process_is_who_the_configuration_says() {
 fn capabilities_are_exactly_those_given() {
     let caps = "grep -E '^(Cap|NoNew)' /proc/self/status | tr -d '\\t\\n'";
     let (docker, none, chown) = ("00000000a80425fb", "0000000000000000", "0000000000000001");
-    check(caps, |_, _| {}, &format!("CapInh:{none}CapPrm:{docker}CapEff:{docker}CapBnd:{docker}CapAmb:{none}NoNewPrivs:0"));
+    check(
+        caps,
+        |_, _| {},
+        &format!("CapInh:{none}CapPrm:{docker}CapEff:{docker}CapBnd:{docker}CapAmb:{none}NoNewPrivs:0"),
+    );
     check(
         caps,
         |_, c| {
@@ -58,8 +74,7 @@ fn capabilities_are_exactly_those_given() {
         |_, c| {
             let one = json!(["CAP_CHOWN"]);
             c["process"]["user"] = json!({"uid": 1000, "gid": 1000});
-            c["process"]["capabilities"] =
-                json!({"bounding": one, "effective": one, "permitted": one, "inheritable": one, "ambient": one});
+            c["process"]["capabilities"] = json!({"bounding": one, "effective": one, "permitted": one, "inheritable": one, "ambient": one});
         },
         &format!("CapInh:{chown}CapPrm:{chown}CapEff:{chown}CapBnd:{chown}CapAmb:{chown}NoNewPrivs:0"),
     );
@@ -87,8 +102,7 @@ fn devices_are_there_and_others_are_refused() {
     check(
         "stat -c '%a %u %g %t:%T' /dev/deep/fuse",
         |_, c| {
-            c["linux"]["devices"] =
-                json!([{"path": "/dev/deep/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o640, "uid": 3, "gid": 4}]);
+            c["linux"]["devices"] = json!([{"path": "/dev/deep/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o640, "uid": 3, "gid": 4}]);
         },
         "640 3 4 a:e5",
     );
@@ -106,7 +120,8 @@ fn masked_paths_are_empty_and_readonly_ones_refuse() {
 
 #[test]
 fn mounts_have_their_options() {
-    let options = "while read a where b c; do case $where in /m*|/dev|/) echo $where $c;; esac; done < /proc/mounts";
+    let options =
+        "while read a where b c; do case $where in /m*|/dev|/) echo $where $c;; esac; done < /proc/mounts";
     let host = Host::new();
     for dir in ["source", "source/below"] {
         fs::create_dir_all(host.path(dir)).unwrap();
@@ -114,9 +129,7 @@ fn mounts_have_their_options() {
     fs::write(host.path("file"), "content").unwrap();
     let source = host.path("source").display().to_string();
     let file = host.path("file").display().to_string();
-    let bind = |source: &str, destination: &str, options: &str| {
-        json!({"source": source, "destination": destination, "type": "bind", "options": options.split(',').collect::<Vec<_>>()})
-    };
+    let bind = |source: &str, destination: &str, options: &str| json!({"source": source, "destination": destination, "type": "bind", "options": options.split(',').collect::<Vec<_>>()});
     let mut config = host.config(&[
         "sh",
         "-c",
@@ -127,7 +140,10 @@ fn mounts_have_their_options() {
         ),
     ]);
     config["root"]["readonly"] = json!(true);
-    config["mounts"][1]["options"].as_array_mut().unwrap().push(json!("ro"));
+    config["mounts"][1]["options"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!("ro"));
     for mount in [
         bind(&source, "/m/ro", "rbind,ro,noexec,noatime"),
         bind(&source, "/m/rw", "bind,nosuid,nodev"),
@@ -140,7 +156,9 @@ fn mounts_have_their_options() {
     host.write(&config);
     let text = host.ok(&format!("mount -t tmpfs tmpfs '{source}/below'; runc run c"));
     assert_eq!(
-        text.lines().filter(|line| !line.starts_with("/m/ro/below") && !line.starts_with("/m/rro/below")).collect::<Vec<_>>(),
+        text.lines()
+            .filter(|line| !line.starts_with("/m/ro/below") && !line.starts_with("/m/rro/below"))
+            .collect::<Vec<_>>(),
         [
             "/ ro",
             "/dev ro nosuid,",
@@ -170,8 +188,13 @@ fn a_tmpfs_can_keep_what_it_hides() {
             fs::create_dir_all(data.join("sub")).unwrap();
             fs::write(data.join("sub/f"), "kept\n").unwrap();
             std::os::unix::fs::symlink("sub/f", data.join("l")).unwrap();
-            fs::set_permissions(data.join("sub"), std::os::unix::fs::PermissionsExt::from_mode(0o750)).unwrap();
-            let mount = json!({"destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]});
+            fs::set_permissions(
+                data.join("sub"),
+                std::os::unix::fs::PermissionsExt::from_mode(0o750),
+            )
+            .unwrap();
+            let mount =
+                json!({"destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]});
             c["mounts"].as_array_mut().unwrap().push(mount);
         },
         "kept\nsub/f\n750",
@@ -181,7 +204,11 @@ fn a_tmpfs_can_keep_what_it_hides() {
 #[test]
 fn limits_are_in_force() {
     let host = Host::new();
-    let mut config = host.config(&["sh", "-c", "dd if=/dev/zero of=/dev/shm/x bs=1M count=100 2>/dev/null; echo not reached"]);
+    let mut config = host.config(&[
+        "sh",
+        "-c",
+        "dd if=/dev/zero of=/dev/shm/x bs=1M count=100 2>/dev/null; echo not reached",
+    ]);
     config["mounts"][6]["options"][4] = json!("size=200m");
     config["linux"]["resources"]["memory"] = json!({"limit": 16 << 20, "swap": 16 << 20});
     config["process"]["args"] = json!(["dd", "if=/dev/zero", "of=/dev/shm/x", "bs=1M", "count=100"]);
@@ -206,7 +233,9 @@ fn limits_are_in_force() {
     ));
     assert_eq!(
         text.split_whitespace().collect::<Vec<_>>(),
-        ["33554432", "16777216", "512", "50000", "0", "20", "67108864", "30", "20000", "100"]
+        [
+            "33554432", "16777216", "512", "50000", "0", "20", "67108864", "30", "20000", "100"
+        ]
     );
 }
 
@@ -218,7 +247,11 @@ fn sysctls_are_set_and_namespaces_joined() {
         "1\n1234",
     );
     let host = Host::new();
-    let mut config = host.config(&["sh", "-c", "readlink /proc/self/ns/net; readlink /proc/self/ns/uts; ls /sys/class/net"]);
+    let mut config = host.config(&[
+        "sh",
+        "-c",
+        "readlink /proc/self/ns/net; readlink /proc/self/ns/uts; ls /sys/class/net",
+    ]);
     config["linux"]["namespaces"][1]["path"] = json!("/run/net");
     config["hostname"] = json!("");
     config["linux"]["namespaces"][2]["path"] = json!("/proc/1/ns/uts");
@@ -262,13 +295,28 @@ fn ids_are_mapped_in_a_user_namespace() {
         "-c",
         "id -u; cat /proc/self/uid_map; touch /made; echo x > /dev/null; stat -c %a:%t /dev/null; grep CapEff /proc/self/status; cat /proc/keys",
     ]);
-    config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+    config["linux"]["namespaces"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"type": "user"}));
     config["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
     config["linux"]["gidMappings"] = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
     host.write(&config);
     let text = host.ok("chmod 755 .; chown -R 100000:100000 rootfs; runc run c; stat -c %u rootfs/made");
-    let lines: Vec<String> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-    assert_eq!(lines, ["0", "0 100000 65536", "666:1", "CapEff: 00000000a80425fb", "100000"]);
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "0",
+            "0 100000 65536",
+            "666:1",
+            "CapEff: 00000000a80425fb",
+            "100000"
+        ]
+    );
 }
 
 #[test]
@@ -277,7 +325,10 @@ fn hooks_run_in_order_with_the_state() {
     let log = host.path("log");
     let mut config = host.config(&["sh", "-c", "echo process; test -e /hooked"]);
     let hook = |name: &str| {
-        let script = format!("echo {name} $(cat | tr -d ' \\n' | grep -oE '\"(status|pid|id)\":[^,]*' | tr '\\n' ' ') >> {}", log.display());
+        let script = format!(
+            "echo {name} $(cat | tr -d ' \\n' | grep -oE '\"(status|pid|id)\":[^,]*' | tr '\\n' ' ') >> {}",
+            log.display()
+        );
         json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]})
     };
     config["hooks"] = json!({
@@ -293,7 +344,9 @@ fn hooks_run_in_order_with_the_state() {
     let pid = fs::read_to_string(host.path("pid")).unwrap();
     let text = fs::read_to_string(&log).unwrap();
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    let line = |name: &str, pid: &str, status: &str| format!("{name} \"id\":\"c\" \"pid\":{pid} \"status\":\"{status}\"");
+    let line = |name: &str, pid: &str, status: &str| {
+        format!("{name} \"id\":\"c\" \"pid\":{pid} \"status\":\"{status}\"")
+    };
     assert_eq!(
         lines,
         [
@@ -310,17 +363,24 @@ fn hooks_run_in_order_with_the_state() {
 fn a_hook_that_takes_too_long_fails_the_create() {
     let host = Host::new();
     let mut config = host.config(&["true"]);
-    config["hooks"] = json!({"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "100"], "timeout": 1}]});
+    config["hooks"] =
+        json!({"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "100"], "timeout": 1}]});
     host.write(&config);
     let text = host.ok("runc create c 2>&1; [ $? = 1 ]; ls -A /run/lighter-runc");
-    assert_eq!(text.trim(), "runc create failed: createRuntime hook /bin/sleep: timed out after 1s");
+    assert_eq!(
+        text.trim(),
+        "runc create failed: createRuntime hook /bin/sleep: timed out after 1s"
+    );
 }
 
 #[test]
 fn exec_is_in_the_container_with_its_own_process() {
     let host = Host::new();
     let mut config = host.config(&["sleep", "100"]);
-    config["process"]["env"].as_array_mut().unwrap().push(json!("A=container"));
+    config["process"]["env"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!("A=container"));
     host.write(&config);
     let process = json!({
         "user": {"uid": 7, "gid": 8, "additionalGids": [9]}, "cwd": "/tmp", "noNewPrivileges": true,
@@ -339,8 +399,23 @@ fn exec_is_in_the_container_with_its_own_process() {
     assert_eq!(
         text.lines().map(str::trim).collect::<Vec<_>>(),
         [
-            "3", "4", "/etc", "container c", "inside", "sleep 100", "7", "8 9", "/tmp", "process", "CapEff:\t0000000000000000",
-            "NoNewPrivs:\t1", "50", "code 9", "same", "same", "2",
+            "3",
+            "4",
+            "/etc",
+            "container c",
+            "inside",
+            "sleep 100",
+            "7",
+            "8 9",
+            "/tmp",
+            "process",
+            "CapEff:\t0000000000000000",
+            "NoNewPrivs:\t1",
+            "50",
+            "code 9",
+            "same",
+            "same",
+            "2",
             "exec failed: cannot exec in a paused container (use --ignore-paused to override)",
         ]
     );
@@ -349,7 +424,11 @@ fn exec_is_in_the_container_with_its_own_process() {
 #[test]
 fn the_seccomp_profile_is_in_force_in_both() {
     let host = Host::new();
-    let mut config = host.config(&["sh", "-c", "mkdir /tmp/d 2>&1; chmod 700 /tmp; echo end; sleep 100"]);
+    let mut config = host.config(&[
+        "sh",
+        "-c",
+        "mkdir /tmp/d 2>&1; chmod 700 /tmp; echo end; sleep 100",
+    ]);
     config["linux"]["seccomp"] = json!({
         "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
         "syscalls": [

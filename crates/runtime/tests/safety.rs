@@ -17,7 +17,8 @@ fn cve_2019_5736_the_runtime_cannot_be_overwritten() {
                   exec 5< $p/exe && (echo x > /proc/self/fd/5) 2>/tmp/why && touch /tmp/written; cat /tmp/why > /tmp/tried; exit 0;; esac; done; done";
     host.write(&host.config(&["sh", "-c", script]));
     let before = fs::read(common::program()).unwrap();
-    let output = host.run("runc run -d c; for i in $(seq 50); do runc exec c /bin/evil state c; done; runc delete -f c");
+    let output = host
+        .run("runc run -d c; for i in $(seq 50); do runc exec c /bin/evil state c; done; runc delete -f c");
     assert!(!host.path("rootfs/tmp/written").exists(), "{}", words(&output));
     assert_eq!(fs::read(common::program()).unwrap(), before);
 }
@@ -41,7 +42,10 @@ fn cve_2024_21626_no_descriptor_and_no_directory_leak() {
     host.write(&config);
     let text = host.ok("exec 7</ 8</etc/passwd; runc run c; runc run -d --pid-file /run/pid c </dev/null >/run/o; cat /run/o; runc delete -f c");
     // 3 is the directory that `ls` reads.
-    assert_eq!(text.split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3", "0", "1", "2", "3"]);
+    assert_eq!(
+        text.split_whitespace().collect::<Vec<_>>(),
+        ["0", "1", "2", "3", "0", "1", "2", "3"]
+    );
 
     for fd in 3..20 {
         config["process"]["cwd"] = json!(format!("/proc/self/fd/{fd}"));
@@ -65,7 +69,10 @@ fn preserved_descriptors_are_those_asked_for() {
     host.write(&host.config(&["sh", "-c", "cat <&3; ls /proc/self/fd"]));
     fs::write(host.path("given"), "given\n").unwrap();
     let text = host.ok("exec 3<given 4</ 5</; runc run --preserve-fds 1 c");
-    assert_eq!(text.split_whitespace().collect::<Vec<_>>(), ["given", "0", "1", "2", "3", "4"]);
+    assert_eq!(
+        text.split_whitespace().collect::<Vec<_>>(),
+        ["given", "0", "1", "2", "3", "4"]
+    );
 }
 
 /// Links of the image in the way of mounts stay inside.
@@ -99,7 +106,10 @@ fn cve_2019_19921_proc_is_not_mounted_over_a_link() {
         symlink("/tmp", host.path("rootfs").join(name)).unwrap();
         host.write(&host.config(&["true"]));
         let text = host.ok("runc run c 2>&1; [ $? = 1 ]");
-        assert!(text.contains("must be mounted on an ordinary directory"), "{text}");
+        assert!(
+            text.contains("must be mounted on an ordinary directory"),
+            "{text}"
+        );
     }
 }
 
@@ -110,7 +120,9 @@ fn cve_2025_31133_a_false_null_device_is_refused() {
     let mut config = host.config(&["true"]);
     // The image's own /dev, with a link where the null device should be.
     config["mounts"][1] = json!({"destination": "/dev", "type": "bind", "source": host.path("rootfs/dev"), "options": ["bind"]});
-    config["mounts"].as_array_mut().unwrap().retain(|mount| !["/dev/pts", "/dev/mqueue", "/dev/shm"].contains(&mount["destination"].as_str().unwrap()));
+    config["mounts"].as_array_mut().unwrap().retain(|mount| {
+        !["/dev/pts", "/dev/mqueue", "/dev/shm"].contains(&mount["destination"].as_str().unwrap())
+    });
     symlink("/proc/sys/kernel/core_pattern", host.path("rootfs/dev/null")).unwrap();
     host.write(&config);
     let text = host.ok("runc run c 2>&1; [ $? = 1 ]");
@@ -124,7 +136,9 @@ fn cve_2023_27561_sysctls_go_to_procfs() {
     let mut config = host.config(&["true"]);
     config["linux"]["sysctl"] = json!({"net.ipv4.ip_forward": "1"});
     let mounts = config["mounts"].as_array_mut().unwrap();
-    mounts.push(json!({"destination": "/proc/sys/net/ipv4", "type": "tmpfs", "source": "tmpfs", "options": []}));
+    mounts.push(
+        json!({"destination": "/proc/sys/net/ipv4", "type": "tmpfs", "source": "tmpfs", "options": []}),
+    );
     host.write(&config);
     let text = host.ok("runc run c 2>&1; [ $? = 1 ]");
     assert!(text.contains("ip_forward"), "{text}");

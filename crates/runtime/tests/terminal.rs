@@ -14,8 +14,15 @@ fn until(terminal: &OwnedFd, text: &str) -> String {
     let mut found = String::new();
     let mut buffer = [0; 4096];
     while !found.contains(text) {
-        let limit = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
-        assert_ne!(poll(&mut [PollFd::new(terminal, PollFlags::IN)], Some(&limit)).unwrap(), 0, "{text:?} in {found:?}");
+        let limit = rustix::event::Timespec {
+            tv_sec: 20,
+            tv_nsec: 0,
+        };
+        assert_ne!(
+            poll(&mut [PollFd::new(terminal, PollFlags::IN)], Some(&limit)).unwrap(),
+            0,
+            "{text:?} in {found:?}"
+        );
         match rustix::io::read(terminal, &mut buffer) {
             Ok(length) if length > 0 => found.push_str(&String::from_utf8_lossy(&buffer[..length])),
             // EIO: the other side is closed.
@@ -29,18 +36,30 @@ fn accept(listener: &UnixListener) -> (String, OwnedFd) {
     let (socket, _) = listener.accept().unwrap();
     let mut name = [0; 100];
     let (length, mut fds) = lighter_sys::fdpass::receive(socket.as_fd(), &mut name).unwrap();
-    (String::from_utf8_lossy(&name[..length]).into_owned(), fds.pop().unwrap())
+    (
+        String::from_utf8_lossy(&name[..length]).into_owned(),
+        fds.pop().unwrap(),
+    )
 }
 
 #[test]
 fn the_terminal_is_sent_over_the_console_socket() {
     let host = Host::new();
-    let mut config = host.config(&["sh", "-c", "tty; stty size; ls -l /dev/console | grep -o ^c; tty < /dev/console; read x; echo got $x"]);
+    let mut config = host.config(&[
+        "sh",
+        "-c",
+        "tty; stty size; ls -l /dev/console | grep -o ^c; tty < /dev/console; read x; echo got $x",
+    ]);
     config["process"]["terminal"] = json!(true);
     config["process"]["consoleSize"] = json!({"height": 33, "width": 77});
     host.write(&config);
     let listener = UnixListener::bind(host.path("socket")).unwrap();
-    let mut child = host.command("runc run -d --console-socket socket c && within 'runc state c | grep stopped'; runc delete -f c").spawn().unwrap();
+    let mut child = host
+        .command(
+            "runc run -d --console-socket socket c && within 'runc state c | grep stopped'; runc delete -f c",
+        )
+        .spawn()
+        .unwrap();
     let (name, terminal) = accept(&listener);
     assert_eq!(name, "/dev/pts/0");
     assert!(until(&terminal, "/dev/console").starts_with("/dev/pts/0\r\n33 77\r\nc\r\n"));
@@ -70,9 +89,16 @@ fn run_relays_a_terminal() {
     config["process"]["terminal"] = json!(true);
     host.write(&config);
     let mut command = host.command("runc run c; echo code $?");
-    let mut child = command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(b"hello\n").unwrap();
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("/dev/pts/0\r\n") && text.contains("got hello\r\n") && text.ends_with("code 5\n"), "{text:?}");
+    assert!(
+        text.contains("/dev/pts/0\r\n") && text.contains("got hello\r\n") && text.ends_with("code 5\n"),
+        "{text:?}"
+    );
 }

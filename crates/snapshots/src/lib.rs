@@ -12,7 +12,6 @@ mod mount;
 pub mod overlayfs;
 mod record;
 mod snapshotter;
-#[cfg(any(test, feature = "suite"))]
 pub mod suite;
 mod trash;
 mod usage;

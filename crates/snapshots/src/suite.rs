@@ -1,7 +1,7 @@
 //! The conformance suite: what every snapshotter must do, in real mounts.
 //!
 //! [`run`] needs root; it mounts in a mount namespace that ends with it. Panics at the first promise that is not kept.
-//! The promises are those that containerd's own suite (core/snapshots/testsuite) checks of its snapshotters.
+//! Only tests call it, so no program carries it. The promises are those that containerd's own suite (core/snapshots/testsuite) checks of its snapshotters.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};

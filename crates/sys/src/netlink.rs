@@ -178,8 +178,12 @@ impl Socket {
             Family::Route => None,
             Family::Netfilter => Some(rustix::net::netlink::NETFILTER),
         };
-        let fd =
-            rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
+        let fd = rustix::net::socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            protocol,
+        )?;
         rustix::net::bind(&fd, &SocketAddrNetlink::new(0, 0))?;
         Ok(Self(fd))
     }
@@ -224,7 +228,9 @@ impl Socket {
         while end.is_none() {
             self.receive(|sequence, message| match message.kind {
                 DONE => end = Some(Ok(())),
-                ERROR => end = Some(refusal(sequence, &message).map_or(Ok(()), |refused| Err(refused.source))),
+                ERROR => {
+                    end = Some(refusal(sequence, &message).map_or(Ok(()), |refused| Err(refused.source)))
+                }
                 _ => messages.push(message),
             })?;
         }
@@ -254,9 +260,17 @@ impl Socket {
         let mut rest = &buffer[..length];
         while let Some(header) = rest.get(..HEADER) {
             let length = number(header, 0) as usize;
-            let Some(payload) = rest.get(HEADER..length) else { break };
+            let Some(payload) = rest.get(HEADER..length) else {
+                break;
+            };
             let kind = u16::from_ne_bytes([header[4], header[5]]);
-            each(number(header, 8), Message { kind, payload: payload.to_vec() });
+            each(
+                number(header, 8),
+                Message {
+                    kind,
+                    payload: payload.to_vec(),
+                },
+            );
             rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
         }
         Ok(())
@@ -266,13 +280,18 @@ impl Socket {
 fn refusal(sequence: u32, message: &Message) -> Option<Refused> {
     match number(&message.payload, 0).cast_signed() {
         0 => None,
-        error => Some(Refused { message: sequence, source: io::Error::from_raw_os_error(-error) }),
+        error => Some(Refused {
+            message: sequence,
+            source: io::Error::from_raw_os_error(-error),
+        }),
     }
 }
 
 /// The number at `at`, or 0 when the message is too short.
 fn number(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).map_or(0, |four| u32::from_ne_bytes([four[0], four[1], four[2], four[3]]))
+    bytes
+        .get(at..at + 4)
+        .map_or(0, |four| u32::from_ne_bytes([four[0], four[1], four[2], four[3]]))
 }
 
 /// The attributes in `bytes` (a payload after its fixed header, or a nested value): type without its flags, and value.

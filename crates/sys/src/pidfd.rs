@@ -94,7 +94,11 @@ mod tests {
     fn an_exit_is_seen_and_its_status_kept() {
         assert_eq!(size_of::<RawInfo>(), 64);
         let mut command = std::process::Command::new("/bin/sh");
-        let mut child = command.args(["-c", "read x; exit 7"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .args(["-c", "read x; exit 7"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
         let pidfd = open(child.id() as i32).unwrap();
         assert!(!wait_exit(pidfd.as_fd(), Some(Duration::ZERO)).unwrap());
         send_signal(pidfd.as_fd(), 0).unwrap();

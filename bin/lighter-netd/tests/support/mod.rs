@@ -16,14 +16,14 @@ use std::time::{Duration, Instant};
 use lighter_network::{Config, EndpointRequest, Network, PortRequest, Protocol};
 
 const INSIDE: &str = "LIGHTER_TEST_PRIVATE_HOST";
-pub const EXEC_ROOT: &str = "/run/lighter";
+pub(crate) const EXEC_ROOT: &str = "/run/lighter";
 /// The host's address on the wire, and the other machine's.
-pub const HOST: &str = "10.99.0.1";
-pub const OTHER: &str = "10.99.0.2";
+pub(crate) const HOST: &str = "10.99.0.1";
+pub(crate) const OTHER: &str = "10.99.0.2";
 
 /// Runs `body` as the test `name` in a host of its own: namespaces for mounts, network, processes, names and IPC, with a tmpfs on
 /// `/run` and loopback up. Everything is gone with it.
-pub fn private_host(name: &str, body: impl FnOnce()) {
+pub(crate) fn private_host(name: &str, body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         return body();
     }
@@ -52,7 +52,7 @@ pub fn private_host(name: &str, body: impl FnOnce()) {
 }
 
 /// Runs a program and returns its output; fails with it when the program fails.
-pub fn run(line: &str) -> String {
+pub(crate) fn run(line: &str) -> String {
     let output = Command::new("bash").args(["-c", line]).output().unwrap();
     assert!(
         output.status.success(),
@@ -62,14 +62,14 @@ pub fn run(line: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-pub fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config {
         netd: Some(env!("CARGO_BIN_EXE_lighter-netd").into()),
         ..Config::new(EXEC_ROOT)
     }
 }
 
-pub fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -78,7 +78,7 @@ pub fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// An engine's network, opened and restored as after a start with `live` containers.
-pub async fn network(config: Config, live: &[&str]) -> Network {
+pub(crate) async fn network(config: Config, live: &[&str]) -> Network {
     let network = Network::open(config).unwrap();
     network
         .restore(live.iter().map(ToString::to_string).collect::<HashSet<_>>())
@@ -87,7 +87,7 @@ pub async fn network(config: Config, live: &[&str]) -> Network {
     network
 }
 
-pub fn tcp(container_port: u16, host_ip: Option<&str>, host_port: u16) -> PortRequest {
+pub(crate) fn tcp(container_port: u16, host_ip: Option<&str>, host_port: u16) -> PortRequest {
     PortRequest {
         protocol: Protocol::Tcp,
         container_port,
@@ -96,7 +96,7 @@ pub fn tcp(container_port: u16, host_ip: Option<&str>, host_port: u16) -> PortRe
     }
 }
 
-pub fn request(id: &str, ports: Vec<PortRequest>) -> EndpointRequest {
+pub(crate) fn request(id: &str, ports: Vec<PortRequest>) -> EndpointRequest {
     EndpointRequest {
         container_id: id.into(),
         name: format!("name-of-{id}"),
@@ -106,10 +106,10 @@ pub fn request(id: &str, ports: Vec<PortRequest>) -> EndpointRequest {
 }
 
 /// Another machine: a namespace with a link to the host.
-pub struct Machine(Child);
+pub(crate) struct Machine(Child);
 
 impl Machine {
-    pub fn on_the_wire() -> Self {
+    pub(crate) fn on_the_wire() -> Self {
         let child = Command::new("unshare")
             .args(["-n", "sleep", "infinity"])
             .spawn()
@@ -129,7 +129,7 @@ impl Machine {
         machine
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         format!("/proc/{}/ns/net", self.0.id()).into()
     }
 }
@@ -142,7 +142,7 @@ impl Drop for Machine {
 }
 
 /// Runs `body` in a network namespace.
-pub fn inside<T: Send>(namespace: &Path, body: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn inside<T: Send>(namespace: &Path, body: impl FnOnce() -> T + Send) -> T {
     let namespace = File::open(namespace).unwrap();
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -154,7 +154,7 @@ pub fn inside<T: Send>(namespace: &Path, body: impl FnOnce() -> T + Send) -> T {
 }
 
 /// Serves TCP in a namespace for the rest of the test: each client is told its own address, then gets its bytes back.
-pub fn serve_tcp(namespace: &Path, at: &str) {
+pub(crate) fn serve_tcp(namespace: &Path, at: &str) {
     let at = at.to_owned();
     let listener = inside(namespace, move || TcpListener::bind(at).unwrap());
     std::thread::spawn(move || {
@@ -174,7 +174,7 @@ pub fn serve_tcp(namespace: &Path, at: &str) {
 }
 
 /// Serves UDP likewise: each datagram is answered with the client's address.
-pub fn serve_udp(namespace: &Path, at: &str) {
+pub(crate) fn serve_udp(namespace: &Path, at: &str) {
     let at = at.to_owned();
     let socket = inside(namespace, move || UdpSocket::bind(at).unwrap());
     std::thread::spawn(move || {
@@ -186,7 +186,7 @@ pub fn serve_udp(namespace: &Path, at: &str) {
 }
 
 /// The address as which a server of [`serve_tcp`] sees a client in `namespace`; and bytes come back.
-pub fn ask_tcp(namespace: &Path, at: &str) -> std::io::Result<IpAddr> {
+pub(crate) fn ask_tcp(namespace: &Path, at: &str) -> std::io::Result<IpAddr> {
     let at: SocketAddr = at.parse().unwrap();
     inside(namespace, || {
         let mut stream = TcpStream::connect_timeout(&at, Duration::from_secs(2))?;
@@ -205,7 +205,7 @@ pub fn ask_tcp(namespace: &Path, at: &str) -> std::io::Result<IpAddr> {
 }
 
 /// As [`ask_tcp`], of [`serve_udp`].
-pub fn ask_udp(namespace: &Path, at: &str) -> std::io::Result<IpAddr> {
+pub(crate) fn ask_udp(namespace: &Path, at: &str) -> std::io::Result<IpAddr> {
     let at: SocketAddr = at.parse().unwrap();
     inside(namespace, || {
         let any = if at.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
@@ -221,16 +221,16 @@ pub fn ask_udp(namespace: &Path, at: &str) -> std::io::Result<IpAddr> {
     })
 }
 
-pub fn here() -> PathBuf {
+pub(crate) fn here() -> PathBuf {
     "/proc/self/ns/net".into()
 }
 
-pub fn ip(text: &str) -> IpAddr {
+pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
 /// For what no event tells: fails after ten seconds.
-pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < Duration::from_secs(10), "never: {what}");
@@ -239,7 +239,7 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 /// Processes whose command line begins with the program's name.
-pub fn netd_processes(argument: &str) -> Vec<u32> {
+pub(crate) fn netd_processes(argument: &str) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
@@ -257,12 +257,12 @@ pub fn netd_processes(argument: &str) -> Vec<u32> {
     found
 }
 
-pub fn kill_9(pid: u32) {
+pub(crate) fn kill_9(pid: u32) {
     run(&format!("kill -9 {pid}"));
 }
 
 /// A quiet child.
-pub fn spawn(line: &str) -> Child {
+pub(crate) fn spawn(line: &str) -> Child {
     Command::new("bash")
         .args(["-c", line])
         .stdout(Stdio::null())

@@ -1,0 +1,55 @@
+//! Applying a layer to mounts.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use lighter_archive::{Options, Whiteouts};
+use lighter_content::ContentStore as _;
+use lighter_oci::Descriptor;
+use lighter_snapshots::Mount;
+
+use crate::layer::Layer;
+use crate::{Error, Result};
+
+/// Most uncompressed bytes of one layer: a bomb ends here.
+const LIMIT: u64 = 1 << 40;
+
+impl Layer {
+    /// Unpacks the blob `diff` onto what `mounts` say; gives the descriptor of its uncompressed form. Nothing is mounted: a snapshot
+    /// that is being made is written to where its mounts would write.
+    pub async fn apply(&self, namespace: &str, diff: &Descriptor, mounts: &[Mount]) -> Result<Descriptor> {
+        let [mount] = mounts else {
+            return Err(Error::invalid(
+                "mounts",
+                mounts.len().to_string(),
+                "one is expected",
+            ));
+        };
+        let target: PathBuf = mount.upper_dir().ok_or_else(|| {
+            Error::invalid(
+                "mount",
+                &mount.kind,
+                "a layer can be applied to a writable bind or an overlay",
+            )
+        })?;
+        let whiteouts = if mount.kind == "overlay" {
+            Whiteouts::Overlay
+        } else {
+            Whiteouts::Drop
+        };
+        let reader = self.content(namespace, None).reader_at(&diff.digest).await?;
+        let options = Options {
+            whiteouts,
+            lower: mount.lower_dirs(),
+            limit: LIMIT,
+        };
+        let unpack = move || lighter_archive::apply(reader.into_read(), &target, &options);
+        let applied = tokio::task::spawn_blocking(unpack)
+            .await
+            .map_err(|_| Error::Panicked)??;
+        let media_type = lighter_oci::media_type::OCI_LAYER.to_owned();
+        let mut descriptor = Descriptor::new(media_type, applied.diff_id, applied.size);
+        descriptor.annotations = BTreeMap::new();
+        Ok(descriptor)
+    }
+}

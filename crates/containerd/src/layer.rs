@@ -1,0 +1,247 @@
+//! The whole of the layer: what its services work on.
+
+use std::fs::{self, File};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lighter_content::lease::Leases;
+use lighter_content::{Collected, Collector, LocalContent, LocalStore};
+use lighter_meta::Db;
+use lighter_snapshots::{Overlayfs, Snapshotter, Snapshotters};
+use tokio::sync::Notify;
+
+use crate::config::Config;
+use crate::containers::Containers;
+use crate::error::io;
+use crate::events::Bus;
+use crate::images::Images;
+use crate::namespaces::Namespaces;
+use crate::roots::Records;
+use crate::tasks::Tasks;
+use crate::{Error, Result};
+
+/// The number of the records' layout.
+const FORMAT: u32 = 1;
+/// The snapshotter of a request that names none.
+pub const DEFAULT_SNAPSHOTTER: &str = "overlayfs";
+/// How long after the first reason for it a collection in the background begins: further reasons join it.
+const COLLECT_DELAY: Duration = Duration::from_millis(500);
+
+/// The layer. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Layer(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    db: Db,
+    content: LocalContent,
+    snapshotters: Vec<Arc<dyn Snapshotters>>,
+    collector: Collector,
+    /// A reason to collect.
+    litter: Notify,
+    bus: Bus,
+    containers: Containers,
+    images: Images,
+    namespaces: Namespaces,
+    tasks: Tasks,
+    uuid: String,
+    /// Held while we live: one layer to a state directory.
+    _lock: File,
+}
+
+impl Layer {
+    /// Opens root and state, and adopts the tasks that are there. Needs a tokio runtime.
+    pub async fn open(config: Config) -> Result<Layer> {
+        for dir in [&config.root, &config.state] {
+            make_dir(dir, 0o711)?;
+        }
+        make_dir(&config.state.join("s"), 0o711)?;
+        let lock = lock(&config.state.join("lock"))?;
+        let db = Db::open(&config.root.join("meta.db"), FORMAT)?;
+        let clock = &config.clock;
+        let (content, mended) = LocalContent::open(&config.root.join("content"), &db, clock)?;
+        if !mended.files.is_empty() || !mended.records.is_empty() {
+            tracing::warn!(files = ?mended.files, records = ?mended.records, "content mended");
+        }
+        let (overlayfs, mended) = Overlayfs::open(&config.root.join("snapshots"), &db, clock)?;
+        if !mended.directories.is_empty() || !mended.records.is_empty() || !mended.broken.is_empty() {
+            tracing::warn!(?mended, "snapshots mended");
+        }
+        let bus = Bus::new(clock.clone());
+        let containers = Containers::new(&db, clock, &bus);
+        let collector = Collector::new(
+            &db,
+            clock,
+            vec![Arc::new(content.clone()), Arc::new(overlayfs.clone())],
+            vec![Arc::new(Records)],
+        );
+        let layer = Layer(Arc::new(Inner {
+            images: Images::new(&db, clock, &bus),
+            namespaces: Namespaces::new(&db, &bus),
+            tasks: Tasks::new(config.clone(), bus.clone(), containers.clone()),
+            uuid: uuid(&config.root)?,
+            snapshotters: vec![Arc::new(overlayfs)],
+            litter: Notify::new(),
+            config,
+            db,
+            content,
+            collector,
+            bus,
+            containers,
+            _lock: lock,
+        }));
+        layer.0.tasks.adopt_all().await?;
+        tokio::spawn(collect_when_asked(Arc::downgrade(&layer.0)));
+        Ok(layer)
+    }
+
+    /// What it was told at its start.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// The blobs as `namespace` sees them; what is made is put under `lease`, if there is one.
+    pub fn content(&self, namespace: &str, lease: Option<&str>) -> LocalStore {
+        self.0.content.namespace(namespace, lease)
+    }
+
+    /// The snapshots of `snapshotter` (empty: the default) as `namespace` sees them.
+    pub fn snapshotter(
+        &self,
+        snapshotter: &str,
+        namespace: &str,
+        lease: Option<&str>,
+    ) -> Result<Arc<dyn Snapshotter>> {
+        let name = if snapshotter.is_empty() {
+            DEFAULT_SNAPSHOTTER
+        } else {
+            snapshotter
+        };
+        let found = self
+            .0
+            .snapshotters
+            .iter()
+            .find(|snapshotters| snapshotters.name() == name);
+        let found = found.ok_or_else(|| Error::invalid("snapshotter", name, "it is not known"))?;
+        Ok(found.namespace(namespace, lease))
+    }
+
+    /// The names of the snapshotters.
+    pub fn snapshotters(&self) -> impl Iterator<Item = &'static str> {
+        self.0.snapshotters.iter().map(|snapshotters| snapshotters.name())
+    }
+
+    /// The leases of a namespace.
+    pub fn leases(&self, namespace: &str) -> Leases {
+        Leases::new(&self.0.db, &self.0.config.clock, namespace)
+    }
+
+    /// Namespaces.
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.0.namespaces
+    }
+
+    /// Container records.
+    pub fn containers(&self) -> &Containers {
+        &self.0.containers
+    }
+
+    /// Image records.
+    pub fn images(&self) -> &Images {
+        &self.0.images
+    }
+
+    /// Tasks.
+    pub fn tasks(&self) -> &Tasks {
+        &self.0.tasks
+    }
+
+    /// The event bus.
+    pub fn events(&self) -> &Bus {
+        &self.0.bus
+    }
+
+    /// A name of this root that no other has.
+    pub fn uuid(&self) -> &str {
+        &self.0.uuid
+    }
+
+    /// Collects now what nothing refers to.
+    pub async fn collect(&self) -> Result<Collected> {
+        Ok(self.0.collector.collect().await?)
+    }
+
+    /// Has it collected soon.
+    pub fn collect_soon(&self) {
+        self.0.litter.notify_one();
+    }
+}
+
+async fn collect_when_asked(layer: std::sync::Weak<Inner>) {
+    loop {
+        // The layer is not kept alive by the wait: a collector of its own is enough.
+        let Some(inner) = layer.upgrade() else { return };
+        let waited = tokio::time::timeout(Duration::from_secs(3600), inner.litter.notified()).await;
+        tokio::time::sleep(COLLECT_DELAY).await;
+        match inner.collector.collect().await {
+            Ok(collected) if collected.removed.is_empty() && collected.expired.is_empty() => {}
+            Ok(collected) => {
+                let (removed, expired) = (collected.removed.len(), collected.expired.len());
+                tracing::debug!(removed, expired, asked = waited.is_ok(), "collected");
+            }
+            Err(error) => tracing::warn!(error = %lighter_stdx::error::chain(&error), "collection"),
+        }
+    }
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(io("create directory", path))
+}
+
+fn lock(path: &Path) -> Result<File> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(io("open", path))?;
+    match lighter_sys::flock::try_exclusive(&file).map_err(io("lock", path))? {
+        true => Ok(file),
+        false => Err(Error::Precondition(format!(
+            "another lighter-containerd works on {}",
+            path.parent().unwrap_or(path).display()
+        ))),
+    }
+}
+
+fn uuid(root: &Path) -> Result<String> {
+    let path = root.join("uuid");
+    if let Ok(text) = fs::read_to_string(&path)
+        && text.trim().len() == 36
+    {
+        return Ok(text.trim().to_owned());
+    }
+    let mut bytes: [u8; 16] = rand::random();
+    // Version 4, variant 1 of RFC 9562.
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let hex = hex::encode(bytes);
+    let uuid = format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    );
+    lighter_stdx::atomic::write(&path, uuid.as_bytes(), 0o644, lighter_stdx::atomic::Keep::Kill)
+        .map_err(io("write", &path))?;
+    Ok(uuid)
+}
