@@ -41,7 +41,7 @@ pub fn main(words: &[&str]) -> Result<()> {
         ]);
         nextest.args(["--filter-expr", LEFT_OUT]);
         println!(
-            "left out until the chain is joined: the end-to-end session against our own engine ({NOT_JOINED})"
+            "left out until the chain is joined: the end-to-end session against our own engine ({LEFT_OUT})"
         );
         nextest.env("LIGHTER_DIST", &dist).env("LIGHTER_LAB", lab::dir()?);
         if full {

@@ -202,8 +202,8 @@ fn a_conflict_is_reported_before_anything_is_made() {
                 .setup(request("web", vec![tcp(79, None, 7900), tcp(80, None, 8080)]))
                 .await
                 .unwrap_err();
-            let text = text(&error);
-            let (start, end) = text.split_once(" (").unwrap();
+            let said = text(&error);
+            let (start, end) = said.split_once(" (").unwrap();
             assert_eq!(
                 start,
                 "driver failed programming external connectivity on endpoint name-of-web"

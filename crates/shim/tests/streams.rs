@@ -43,8 +43,8 @@ fn clients_that_come_before_the_start_get_everything() {
     let gone = Attached::new(&bed.attach_path());
     drop(gone);
     task.start("");
-    assert_eq!(one.to_end(), (numbers(20_000), "err\n".to_owned()));
-    assert_eq!(two.to_end(), (numbers(20_000), "err\n".to_owned()));
+    assert_eq!(one.read_to_end(), (numbers(20_000), "err\n".to_owned()));
+    assert_eq!(two.read_to_end(), (numbers(20_000), "err\n".to_owned()));
     // The end frame was sent before the exit was told; all is logged.
     assert_eq!(task.wait(""), 0);
     assert_eq!(bed.logged("stdout"), numbers(20_000));
@@ -77,7 +77,7 @@ fn a_slow_client_stops_the_process_and_loses_nothing() {
     assert_eq!(bed.logged("stdout"), numbers(400_000));
     task.kill("", 9);
     assert_eq!(task.wait(""), 137);
-    assert_eq!(slow.to_end(), (String::new(), String::new()));
+    assert_eq!(slow.read_to_end(), (String::new(), String::new()));
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_client_that_never_reads_does_not_hold_the_exit() {
     assert_eq!(task.wait(""), 137);
     task.delete("");
     // What it had coming is still sent.
-    let (text, _) = stuck.to_end();
+    let (text, _) = stuck.read_to_end();
     assert!(numbers(400_000).starts_with(&text));
 }
 
@@ -122,7 +122,7 @@ fn input_is_held_open_until_it_is_closed() {
     });
     assert_eq!(second.until("60000\n"), big);
     sender.join().unwrap();
-    assert_eq!(second.to_end(), (String::new(), String::new()));
+    assert_eq!(second.read_to_end(), (String::new(), String::new()));
     assert_eq!(task.wait(""), 0);
     assert_eq!(bed.logged("stdout"), format!("one\n{big}"));
 }
@@ -180,7 +180,7 @@ fn a_terminal_echoes_is_resized_and_ends() {
     drop(attached);
     let mut attached = Attached::new(&bed.attach_path());
     attached.send(attach::STDIN, b"exit 5\n");
-    let (out, err) = attached.to_end();
+    let (out, err) = attached.read_to_end();
     assert!(out.contains("exit 5") && err.is_empty(), "{out:?}");
     assert_eq!(task.wait(""), 5);
     assert!(bed.logged("stdout").contains("e42d\r\n"));
@@ -194,7 +194,7 @@ fn a_terminals_last_words_are_not_lost() {
         task.create_with(bed.terminal_request());
         let attached = Attached::new(&bed.attach_path());
         task.start("");
-        let (out, _) = attached.to_end();
+        let (out, _) = attached.read_to_end();
         assert_eq!(out, numbers(5000).replace('\n', "\r\n"));
     }
 }
@@ -211,7 +211,7 @@ fn processes_join_the_container() {
     assert_eq!(task.state("one").pid, pid);
     attached.send(attach::STDIN, b"hello\n");
     attached.send(attach::CLOSE_STDIN, b"");
-    assert_eq!(attached.to_end(), ("hello\n".into(), "err\n".into()));
+    assert_eq!(attached.read_to_end(), ("hello\n".into(), "err\n".into()));
     assert_eq!(task.wait("one"), 3);
     assert_eq!(task.delete("one").exit_status, 3);
     // On a terminal.
@@ -219,7 +219,7 @@ fn processes_join_the_container() {
     let mut attached = Attached::new(&bed.base.join("two"));
     task.start("two");
     attached.send(attach::STDIN, b"stty -echo; echo $((6*7)); exit 9\n");
-    let (out, _) = attached.to_end();
+    let (out, _) = attached.read_to_end();
     assert!(out.contains("42\r\n"), "{out:?}");
     assert_eq!(task.wait("two"), 9);
     task.delete("two");
@@ -242,7 +242,7 @@ fn processes_join_the_container() {
         "{}",
         error.message
     );
-    assert_eq!(attached.to_end(), (String::new(), String::new()));
+    assert_eq!(attached.read_to_end(), (String::new(), String::new()));
     task.delete("four");
     // Processes end with the container.
     task.exec("five", &["sleep", "1000"], false);

@@ -36,11 +36,8 @@ pub(crate) fn program() -> PathBuf {
 }
 
 fn runtime() -> String {
-    match std::env::var("LIGHTER_TEST_RUNTIME") {
-        Ok(name) => name,
-        // Beside the shim.
-        Err(_) => String::new(),
-    }
+    // Empty: the one beside the shim.
+    std::env::var("LIGHTER_TEST_RUNTIME").unwrap_or_default()
 }
 
 impl Bed {
@@ -475,7 +472,7 @@ impl Attached {
     }
 
     /// Everything up to the end frame: stdout, stderr. Then the shim closes.
-    pub(crate) fn to_end(mut self) -> (String, String) {
+    pub(crate) fn read_to_end(mut self) -> (String, String) {
         let mut texts = [Vec::new(), Vec::new()];
         loop {
             match self.frame() {
