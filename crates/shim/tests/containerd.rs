@@ -19,7 +19,6 @@ impl Containerd {
     fn start(programs: &Path) -> Self {
         let host = Host::new();
         let dir = host.dir().display().to_string();
-        let dist = lighter_harness::dist();
         host.sh(&format!(
             r#"mkdir -p {dir}/image/bin {dir}/image/proc {dir}/image/dev {dir}/image/sys {dir}/image/etc {dir}/image/run {dir}/archive
             cp /bin/busybox {dir}/image/bin/
@@ -209,6 +208,7 @@ fn walk_through(programs: &Path) {
     containerd.crash();
     eventually("the exit is known", || {
         let tasks = containerd.ctr(&["task", "ls"]).result().ok();
+        eprintln!("{tasks}{}", std::fs::read_to_string(containerd.host.dir().join("containerd.log")).unwrap());
         (tasks.contains("RUNNING") && tasks.contains("STOPPED")).then_some(())
     });
     let deleted = containerd.ctr(&["task", "delete", "six"]).output().unwrap();
