@@ -4,7 +4,8 @@ use lighter_sys::bpf::Instruction;
 
 use crate::resources::DeviceRule;
 
-const READ: u8 = 4; // BPF_DEVCG_ACC_READ << 1 is not used: these are our own bits, mapped below
+// Our own bits; the kernel's are in `program`.
+const READ: u8 = 4;
 const WRITE: u8 = 2;
 const MKNOD: u8 = 1;
 
@@ -80,11 +81,19 @@ impl Rule {
     }
 }
 
-/// The rules that matter: what comes before one that is about everything has no effect.
+/// The rules that matter: what comes before one that is about everything has no effect, and of equal ones the last is
+/// enough.
 pub(crate) fn effective(rules: &[DeviceRule]) -> Vec<Rule> {
     let rules: Vec<Rule> = rules.iter().map(Rule::new).collect();
     let start = rules.iter().rposition(Rule::is_total).unwrap_or(0);
-    rules[start..].to_vec()
+    let rules = &rules[start..];
+    let last = |(at, rule): &(usize, &Rule)| !rules[at + 1..].contains(rule);
+    rules
+        .iter()
+        .enumerate()
+        .filter(last)
+        .map(|(_, rule)| *rule)
+        .collect()
 }
 
 // eBPF opcodes: class | operation | source.

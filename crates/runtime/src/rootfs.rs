@@ -244,7 +244,12 @@ impl<'a> Rootfs<'a> {
             .unwrap_or(Path::new("/sys/fs/cgroup"));
         let dir = Root::from_fd(self.root.locate(destination)?);
         for (hierarchy, path) in group.paths() {
-            let here = dir.create_dir_all(Path::new(hierarchy), 0o755)?;
+            // The tmpfs is new and nobody else's: nothing to resolve.
+            rustix::fs::mkdirat(&dir, hierarchy.as_str(), Mode::from_raw_mode(0o755))
+                .doing("make a directory")?;
+            let path_only = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let here = rustix::fs::openat(&dir, hierarchy.as_str(), path_only, Mode::empty())
+                .doing("open a directory")?;
             if private {
                 let named = hierarchy == "systemd";
                 let data = if named {

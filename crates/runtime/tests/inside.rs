@@ -1,5 +1,7 @@
 //! What a process in a container sees and may do.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use common::{CAPS, Host, words};

@@ -1,5 +1,7 @@
 //! From create to delete, as a caller sees it.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use common::{Host, words};

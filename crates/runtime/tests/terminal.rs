@@ -1,5 +1,7 @@
 //! Terminals: sent over the console socket, or relayed by `run`.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use common::Host;

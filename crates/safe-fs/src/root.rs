@@ -116,9 +116,20 @@ impl Root {
             Err(Errno::NOENT) => {}
             result => return result.map_err(|e| Error::new("open", path, e)),
         }
+        if let Some(made) = self.create_last(path, mode) {
+            return Ok(made);
+        }
         let dir = self.at(Path::new("."), OFlags::PATH | OFlags::DIRECTORY)?;
         walk::create_dirs(self.fd.as_fd(), dir, path, Mode::from_raw_mode(mode))
             .map_err(|e| Error::new("create directory", path, e))
+    }
+
+    /// The usual case of [`Root::create_dir_all`]: only the last directory is missing. `None`: it is not that case.
+    fn create_last(&self, path: &Path, mode: u32) -> Option<OwnedFd> {
+        let (dir, name) = self.parent(path).ok()?;
+        rustix::fs::mkdirat(&dir, &name, Mode::from_raw_mode(mode)).ok()?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&dir, &name, flags, Mode::empty()).ok()
     }
 
     /// Makes sure that `path` names something that is no directory (an empty file of `mode` when there is nothing),

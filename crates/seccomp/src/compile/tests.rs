@@ -7,7 +7,7 @@ const X86: u32 = 0x4000_0003;
 
 /// What the kernel does with a program.
 fn interpret(code: &[Instruction], number: u32, arch: u32, arguments: [u64; 6]) -> u32 {
-    let mut data = vec![0u8; 64];
+    let mut data = [0u8; 64];
     data[..4].copy_from_slice(&number.to_ne_bytes());
     data[4..8].copy_from_slice(&arch.to_ne_bytes());
     for (index, argument) in arguments.iter().enumerate() {
