@@ -122,14 +122,12 @@ impl Publisher {
     /// The connection can be read or written.
     pub(crate) fn ready(&mut self, poll: &Poll) {
         let mut buffer = [0; 512];
-        while let Some(connection) = &self.connection {
+        let mut ended = false;
+        while let Some(connection) = self.connection.as_ref().filter(|_| !ended) {
             match read(connection, &mut buffer) {
                 Moved::Bytes(count) => self.input.extend_from_slice(&buffer[..count]),
                 Moved::Later => break,
-                Moved::Ended => {
-                    self.broken();
-                    break;
-                }
+                Moved::Ended => ended = true,
             }
         }
         // An answer is all the same, good or bad: the event was heard. They come in any order; the count is what counts.
@@ -140,7 +138,11 @@ impl Publisher {
         if self.input.is_empty() {
             self.input = Vec::new();
         }
-        self.flush(poll);
+        if ended {
+            self.broken();
+        } else {
+            self.flush(poll);
+        }
     }
 
     fn broken(&mut self) {

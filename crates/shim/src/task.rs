@@ -489,6 +489,15 @@ impl Server {
         if let Some(dir) = &container.cgroup {
             cgroup::processes(dir, &mut pids);
         }
+        if pids.is_empty() {
+            // A containerd that comes back takes a shim without processes for a leak and forgets how they ended: a
+            // container that was not deleted yet has at least its first one.
+            pids.extend(
+                self.processes
+                    .get(&container.init)
+                    .map(|process| process.pid.cast_unsigned()),
+            );
+        }
         let processes = pids.into_iter().map(|pid| {
             let exec = self.processes.values().find(|process| {
                 process.container == request.id
