@@ -270,6 +270,11 @@ pub(crate) struct Registry {
 
 impl Registry {
     pub(crate) fn start() -> Registry {
+        Registry::start_with("")
+    }
+
+    /// With more words for the `http` section of its configuration.
+    pub(crate) fn start_with(http: &str) -> Registry {
         let dir = tempfile::tempdir().unwrap();
         // Free a moment ago; nobody else asks for ports at random here.
         let port = TcpListener::bind("127.0.0.1:0")
@@ -279,7 +284,7 @@ impl Registry {
             .port();
         let address = format!("127.0.0.1:{port}");
         let config = format!(
-            "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: \"{address}\"}}\n",
+            "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: \"{address}\"{http}}}\n",
             dir.path().join("data").display()
         );
         fs::write(dir.path().join("config.yml"), config).unwrap();
