@@ -111,7 +111,14 @@ impl Forward {
 pub(crate) struct Firewall {
     networks: Vec<Rules>,
     /// Held over the kernel's answer, so that its order is ours.
-    forwards: Mutex<Vec<Forward>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    forwards: Vec<Forward>,
+    /// Kept open: when the kernel closes a socket after a removal, it waits for an RCU grace period.
+    socket: Option<Socket>,
 }
 
 impl Firewall {
@@ -119,7 +126,7 @@ impl Firewall {
     pub(crate) fn new(networks: Vec<Rules>) -> Self {
         Self {
             networks,
-            forwards: Mutex::default(),
+            state: Mutex::default(),
         }
     }
 
@@ -128,52 +135,53 @@ impl Firewall {
         if forwards.is_empty() {
             return Ok(());
         }
-        let mut known = self.lock();
-        known.extend_from_slice(forwards);
-        let added = match change(NEWSETELEM, CREATE, forwards, "adding ports") {
-            Ok(Outcome::Missing) => rebuild(&self.networks, &known),
+        let mut state = self.lock();
+        state.forwards.extend_from_slice(forwards);
+        let added = match state.change(NEWSETELEM, CREATE, forwards, "adding ports") {
+            Ok(Outcome::Missing) => state.rebuild(&self.networks),
             other => other.map(drop),
         };
         if added.is_err() {
-            known.retain(|forward| !forwards.contains(forward));
+            state.forwards.retain(|forward| !forwards.contains(forward));
         }
         added
     }
 
     /// Withdraws ports; those that are not there are no error.
     pub(crate) fn remove(&self, forwards: &[Forward]) -> Result<()> {
-        let mut known = self.lock();
+        let mut state = self.lock();
         let ours: Vec<_> = forwards
             .iter()
-            .filter(|forward| known.contains(forward))
+            .filter(|forward| state.forwards.contains(forward))
             .copied()
             .collect();
-        known.retain(|forward| !ours.contains(forward));
-        match change(DELSETELEM, 0, &ours, "removing ports")? {
+        state.forwards.retain(|forward| !ours.contains(forward));
+        match state.change(DELSETELEM, 0, &ours, "removing ports")? {
             Outcome::Done => Ok(()),
             // One that is missing refuses all, and was somebody else's doing.
-            Outcome::Missing => rebuild(&self.networks, &known),
+            Outcome::Missing => state.rebuild(&self.networks),
         }
     }
 
     /// Makes the table anew with these ports and no others.
     pub(crate) fn replace(&self, forwards: Vec<Forward>) -> Result<()> {
-        let mut known = self.lock();
-        *known = forwards;
-        rebuild(&self.networks, &known)
+        let mut state = self.lock();
+        state.forwards = forwards;
+        state.rebuild(&self.networks)
     }
 
     /// Removes the table; none there is no error.
     pub(crate) fn clear(&self) -> Result<()> {
-        self.lock().clear();
+        let mut state = self.lock();
+        state.forwards.clear();
         let mut request = begin();
         request.message(NEWTABLE, CREATE, &IP).text(1, TABLE);
         request.message(DELTABLE, 0, &IP).text(1, TABLE);
-        commit(request, "removing").map(drop)
+        state.commit(request, "removing").map(drop)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Forward>> {
-        self.forwards.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -186,60 +194,69 @@ enum Outcome {
     Missing,
 }
 
-/// Makes the table anew, in one step: no packet sees it missing or half full.
-fn rebuild(networks: &[Rules], forwards: &[Forward]) -> Result<()> {
-    let mut request = begin();
-    // Made before it is removed, since removing one that is not there would fail.
-    for (kind, flags) in [(NEWTABLE, CREATE), (DELTABLE, 0), (NEWTABLE, CREATE)] {
-        request.message(kind, flags, &IP).text(1, TABLE);
-    }
-    map(&mut request, PORTS, &[12, 13]);
-    map(&mut request, PORTS_AT, &[7, 12, 13]);
-    for chain in CHAINS {
-        chain.write(&mut request);
-    }
-    for (chain, expressions) in rules(networks) {
-        request
-            .message(NEWRULE, CREATE | APPEND, &IP)
-            .text(1, TABLE)
-            .text(2, chain);
-        expression::write(&mut request, &expressions);
-    }
-    elements(&mut request, NEWSETELEM, CREATE, forwards);
-    match commit(request, "rebuilding")? {
-        Outcome::Done => Ok(()),
-        Outcome::Missing => Err(Error::Firewall {
+impl State {
+    /// Makes the table anew, in one step: no packet sees it missing or half full.
+    fn rebuild(&mut self, networks: &[Rules]) -> Result<()> {
+        let mut request = begin();
+        // Made before it is removed, since removing one that is not there would fail.
+        for (kind, flags) in [(NEWTABLE, CREATE), (DELTABLE, 0), (NEWTABLE, CREATE)] {
+            request.message(kind, flags, &IP).text(1, TABLE);
+        }
+        map(&mut request, PORTS, &[12, 13]);
+        map(&mut request, PORTS_AT, &[7, 12, 13]);
+        for chain in CHAINS {
+            chain.write(&mut request);
+        }
+        for (chain, expressions) in rules(networks) {
+            request
+                .message(NEWRULE, CREATE | APPEND, &IP)
+                .text(1, TABLE)
+                .text(2, chain);
+            expression::write(&mut request, &expressions);
+        }
+        elements(&mut request, NEWSETELEM, CREATE, &self.forwards);
+        let missing = || Error::Firewall {
             step: "rebuilding",
-            source: io::Error::from(io::ErrorKind::NotFound),
-        }),
+            source: io::ErrorKind::NotFound.into(),
+        };
+        match self.commit(request, "rebuilding")? {
+            Outcome::Done => Ok(()),
+            Outcome::Missing => Err(missing()),
+        }
     }
-}
 
-fn change(kind: u16, flags: u16, forwards: &[Forward], step: &'static str) -> Result<Outcome> {
-    if forwards.is_empty() {
-        return Ok(Outcome::Done);
+    fn change(&mut self, kind: u16, flags: u16, forwards: &[Forward], step: &'static str) -> Result<Outcome> {
+        if forwards.is_empty() {
+            return Ok(Outcome::Done);
+        }
+        let mut request = begin();
+        elements(&mut request, kind, flags, forwards);
+        self.commit(request, step)
     }
-    let mut request = begin();
-    elements(&mut request, kind, flags, forwards);
-    commit(request, step)
+
+    fn commit(&mut self, mut request: Request, step: &'static str) -> Result<Outcome> {
+        let failed = |source| Error::Firewall { step, source };
+        let socket = match &mut self.socket {
+            Some(socket) => {
+                socket.drain();
+                socket
+            }
+            none => none.insert(Socket::open(Family::Netfilter).map_err(failed)?),
+        };
+        let last = request.acknowledge().count() - 1;
+        request.message(BATCH_END, 0, &[0, 0, 0, 10]);
+        match socket.batch(&request, last).map_err(failed)?.into_iter().next() {
+            None => Ok(Outcome::Done),
+            Some(Refused { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Outcome::Missing),
+            Some(Refused { source, .. }) => Err(failed(source)),
+        }
+    }
 }
 
 fn begin() -> Request {
     let mut request = Request::new();
     request.message(BATCH_BEGIN, 0, &[0, 0, 0, 10]);
     request
-}
-
-fn commit(mut request: Request, step: &'static str) -> Result<Outcome> {
-    let failed = |source| Error::Firewall { step, source };
-    let socket = Socket::open(Family::Netfilter).map_err(failed)?;
-    let last = request.acknowledge().count() - 1;
-    request.message(BATCH_END, 0, &[0, 0, 0, 10]);
-    match socket.batch(&request, last).map_err(failed)?.into_iter().next() {
-        None => Ok(Outcome::Done),
-        Some(Refused { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Outcome::Missing),
-        Some(Refused { source, .. }) => Err(failed(source)),
-    }
 }
 
 fn elements(request: &mut Request, kind: u16, flags: u16, forwards: &[Forward]) {

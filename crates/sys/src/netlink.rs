@@ -221,6 +221,12 @@ impl Socket {
         Ok(refused)
     }
 
+    /// Throws away answers that nobody read. The kernel answers while it is asked, so none is still to come.
+    pub fn drain(&self) {
+        let mut buffer = [0; 4096];
+        while rustix::net::recv(&self.0, &mut buffer[..], RecvFlags::DONTWAIT).is_ok() {}
+    }
+
     /// Sends one [`DUMP`] request and gathers the answer.
     pub fn dump(&self, request: &Request) -> io::Result<Vec<Message>> {
         self.send(request)?;
