@@ -249,3 +249,15 @@ async fn what_is_no_container_image_is_refused() {
     let (result, _) = home.pull(&registry.image("chart"), options()).await;
     assert!(matches!(result, Err(Error::NotAnImage(kind)) if kind.contains("chart")));
 }
+
+/// A service runs a pull as a task of its own.
+#[allow(dead_code, reason = "that it compiles is the test")]
+fn a_pull_can_be_a_task(
+    client: lighter_registry::Client,
+    stores: lighter_images::Stores,
+    request: lighter_images::Request,
+) {
+    drop(tokio::spawn(async move {
+        lighter_images::pull(&client, &stores, &request, &lighter_images::Progress::default()).await
+    }));
+}
