@@ -300,6 +300,26 @@ impl Io {
         late
     }
 
+    /// A fifo has no reader yet.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.sinks.iter().flatten().any(Sink::is_waiting)
+    }
+
+    /// Looks for readers of fifos.
+    pub(crate) fn look_for_readers(&mut self, now: Time, poll: &Poll) {
+        for stream in 0..2 {
+            if self.sinks[stream].as_ref().is_some_and(Sink::is_waiting) {
+                if self.sinks[stream]
+                    .as_mut()
+                    .is_some_and(|sink| sink.open().is_err())
+                {
+                    self.sinks[stream] = None;
+                }
+                self.sink_ready(stream, now, poll);
+            }
+        }
+    }
+
     /// Nothing is left to be passed on.
     pub(crate) fn is_done(&self) -> bool {
         self.outputs.iter().all(Option::is_none) && self.sinks.iter().all(Option::is_none)

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use lighter_log_write::Time;
 use lighter_shim_api::Timestamp;
+use lighter_shim_api::task::DeleteRequest;
 use lighter_shim_api::ttrpc::Status;
 use lighter_shim_api::types::Mount;
 use lighter_sys::signals::SignalFd;
@@ -25,6 +26,10 @@ use crate::{rootfs, socket};
 const SIGCHLD: i32 = 17;
 /// How long a shim that was asked to end lets slow readers read, in milliseconds.
 const GRACE: u32 = 2000;
+/// How long a deletion waits for output that is on its way, in seconds: as containerd's own shim does.
+const DRAIN: u64 = 2;
+/// How long to wait before looking again for the reader of a fifo, in milliseconds.
+const LOOK: u32 = 5;
 /// How long a shim without a container waits for a client that never came.
 const LONELY: u32 = 60_000;
 
@@ -46,6 +51,8 @@ pub(crate) struct Server {
     pub(crate) strangers: Vec<(i32, WaitStatus, Time)>,
     /// Processes whose logger is not ready yet: who waits, and what is to be mounted.
     pub(crate) deferred: BTreeMap<u32, (Caller, Vec<rootfs::Plan>, Vec<Mount>)>,
+    /// Deletions that wait for output that is on its way.
+    pub(crate) deleting: Vec<(Caller, DeleteRequest, Time)>,
     /// Attach clients of processes that are gone, still reading.
     late: BTreeMap<u32, Client>,
     pub(crate) publisher: Publisher,
@@ -84,6 +91,7 @@ impl Server {
             operations: BTreeMap::new(),
             strangers: Vec::new(),
             deferred: BTreeMap::new(),
+            deleting: Vec::new(),
             late: BTreeMap::new(),
             publisher,
             stopping: None,
@@ -99,9 +107,16 @@ impl Server {
             for (token, flags) in events {
                 self.wake(token, flags);
             }
+            self.look_for_readers();
+            self.delete_drained();
             self.flush();
             self.publisher.go_on(&self.poll);
-            if idle && self.containers.is_empty() && self.connections.is_empty() && self.stopping.is_none() {
+            if idle
+                && self.deleting.is_empty()
+                && self.containers.is_empty()
+                && self.connections.is_empty()
+                && self.stopping.is_none()
+            {
                 self.stop();
             }
         }
@@ -117,9 +132,39 @@ impl Server {
             None if lonely => Some(LONELY),
             None => None,
         };
-        match (end, self.publisher.patience()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
+        let waiting = self.processes.values().any(|process| process.io.is_waiting());
+        let look = if waiting || !self.deleting.is_empty() {
+            Some(LOOK)
+        } else {
+            None
+        };
+        [end, self.publisher.patience(), look].into_iter().flatten().min()
+    }
+
+    fn look_for_readers(&mut self) {
+        let now = (self.config.clock)();
+        for process in self
+            .processes
+            .values_mut()
+            .filter(|process| process.io.is_waiting())
+        {
+            process.io.look_for_readers(now, &self.poll);
+        }
+    }
+
+    /// Goes on with deletions whose process has nothing more to say, or has had its time.
+    fn delete_drained(&mut self) {
+        for (caller, request, since) in std::mem::take(&mut self.deleting) {
+            let late = self.now().seconds.saturating_sub(since.seconds) > DRAIN;
+            if !late && self.has_output(&request) {
+                self.deleting.push((caller, request, since));
+                continue;
+            }
+            match self.delete_now(caller, &request) {
+                Ok(Some(payload)) => self.answer(caller, Ok(payload)),
+                Ok(None) => {}
+                Err(status) => self.answer(caller, Err(status)),
+            }
         }
     }
 

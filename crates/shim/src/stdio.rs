@@ -81,7 +81,10 @@ pub(crate) fn open(
         logger = Some(open_logger(&mut io, rest, ids, environment)?);
     } else if let Some(path) = out.strip_prefix("file://") {
         let file = Rc::new(open_file(&log_uri::decode(path)?)?);
-        io.sinks = [Some(Sink::file(Rc::clone(&file))), Some(Sink::file(file))];
+        io.sinks = [
+            Some(Sink::file(Rc::clone(&file), process, 0)),
+            Some(Sink::file(file, process, 1)),
+        ];
     } else {
         for (stream, path) in [out, stdio.stderr.as_str()].into_iter().enumerate() {
             io.sinks[stream] = open_sink(path, process, stream as u32)?;
@@ -121,13 +124,11 @@ fn open_sink(path: &str, process: u32, stream: u32) -> Result<Option<Sink>, Erro
         Some(("fifo", path)) => path,
         Some((scheme, _)) => return Err(Error::Scheme(scheme.to_owned())),
     };
-    // Open for reading too: the open does not wait for a reader, and one that goes away kills nobody.
-    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::APPEND | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| Error::Open {
+    let sink = Sink::fifo(path, process, stream);
+    sink.map(Some).map_err(|source| Error::Open {
         path: path.to_owned(),
-        source: error.into(),
-    })?;
-    Ok(Some(Sink::pipe(fd, process, stream)))
+        source,
+    })
 }
 
 fn open_file(path: &str) -> Result<OwnedFd, Error> {

@@ -45,7 +45,7 @@ impl Server {
             "State" => self.state(&read(payload)?),
             "Create" => self.create(caller, read(payload)?),
             "Start" => self.start(caller, &read(payload)?),
-            "Delete" => self.delete(caller, &read(payload)?),
+            "Delete" => self.delete(caller, read(payload)?),
             "Pids" => self.pids(&read(payload)?),
             "Pause" => {
                 let request: PauseRequest = read(payload)?;
@@ -428,7 +428,23 @@ impl Server {
         Ok(None)
     }
 
-    fn delete(&mut self, caller: Caller, request: &DeleteRequest) -> Answer {
+    fn delete(&mut self, caller: Caller, request: DeleteRequest) -> Answer {
+        if self.has_output(&request) {
+            let now = self.now();
+            self.deleting.push((caller, request, now));
+            return Ok(None);
+        }
+        self.delete_now(caller, &request)
+    }
+
+    /// Whether the process has ended and its output is still on its way to someone.
+    pub(crate) fn has_output(&self, request: &DeleteRequest) -> bool {
+        let number = self.number_of_process(&request.id, &request.exec_id);
+        let process = number.ok().and_then(|number| self.processes.get(&number));
+        process.is_some_and(|process| process.told && !process.io.is_done())
+    }
+
+    pub(crate) fn delete_now(&mut self, caller: Caller, request: &DeleteRequest) -> Answer {
         let number = self.number_of_process(&request.id, &request.exec_id)?;
         let bundle = self.container(&request.id)?.bundle.clone();
         let Some(process) = self.processes.get_mut(&number) else {
