@@ -1,5 +1,7 @@
 //! Deaths and replacements of the data plane's processes.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test")]
+
 mod support;
 
 use std::io::{ErrorKind, Read, Write};

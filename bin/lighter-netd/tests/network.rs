@@ -1,5 +1,7 @@
 //! Endpoints on the default bridge, as the host, the container and another machine see them.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test")]
+
 mod support;
 
 use std::time::Instant;
@@ -398,6 +400,40 @@ fn an_engine_that_was_killed_finds_its_endpoints_again() {
                 "table ip theirs {\n}\n",
                 "others' tables are theirs"
             );
+        });
+    });
+}
+
+#[test]
+fn a_udp_flow_follows_the_container_that_has_the_port() {
+    private_host("a_udp_flow_follows_the_container_that_has_the_port", || {
+        runtime().block_on(async {
+            let other = Machine::on_the_wire();
+            let network = network(config(), &[]).await;
+            // One flow, which begins before there is a port and outlives its first owner.
+            let socket = inside(&other.path(), || {
+                std::net::UdpSocket::bind("10.99.0.2:5000").unwrap()
+            });
+            socket
+                .set_read_timeout(Some(std::time::Duration::from_millis(200)))
+                .unwrap();
+            socket.send_to(b"early", "10.99.0.1:5353").unwrap();
+            for (id, address) in [("one", "10.99.0.2"), ("two", "10.99.0.2")] {
+                let ports = vec![PortRequest {
+                    protocol: Protocol::Udp,
+                    ..tcp(53, None, 5353)
+                }];
+                let endpoint = network.setup(request(id, ports)).await.unwrap();
+                serve_udp(&endpoint.netns, "0.0.0.0:53");
+                let mut answer = [0; 64];
+                wait_until("an answer", || {
+                    socket.send_to(b"x", "10.99.0.1:5353").unwrap();
+                    socket
+                        .recv(&mut answer)
+                        .is_ok_and(|length| &answer[..length] == address.as_bytes())
+                });
+                network.teardown(id).await.unwrap();
+            }
         });
     });
 }

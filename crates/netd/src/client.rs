@@ -211,9 +211,11 @@ impl Client {
         if let Some(mut ready) = child.stdout.take() {
             ready.read_to_end(&mut Vec::new()).map_err(failed)?;
         }
-        // It may have found another keeper and ended well; a death shows as nobody listening.
+        // It may have found another keeper and ended well. One that was killed shows as nobody listening, and is replaced.
         match child.try_wait().map_err(failed)? {
-            Some(status) if !status.success() => Err(failed(io::Error::other(status.to_string()))),
+            Some(status) if status.code().is_some_and(|code| code != 0) => {
+                Err(failed(io::Error::other(status.to_string())))
+            }
             _ => Ok(()),
         }
     }

@@ -6,6 +6,7 @@
 
 mod bridge;
 mod config;
+mod conntrack;
 mod endpoints;
 mod error;
 mod firewall;

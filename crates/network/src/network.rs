@@ -5,16 +5,22 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use lighter_netd::Client;
 
 use crate::bridge::{self, Bridge};
-use crate::config::{Config, Endpoint, EndpointRequest, Kind, NetworkInfo, PortBinding};
+use crate::config::{Config, Endpoint, EndpointRequest, Kind, NetworkInfo, PortBinding, Protocol};
+use crate::conntrack;
 use crate::endpoints::{self, Records};
 use crate::error::{Error, Result, gather};
 use crate::firewall::{Firewall, Forward};
 use crate::netns;
 use crate::ports::Ports;
+
+/// After a keeper that does not start, before the next try; doubled each time.
+const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The network of one engine. Cloned freely. Operations on different containers run side by side.
 #[derive(Debug, Clone)]
@@ -142,6 +148,20 @@ impl Drop for Inner {
     }
 }
 
+/// A UDP flow that goes on keeps the translation, or the lack of it, that it began with: it must begin anew.
+fn forget_flows(forwards: &[Forward]) {
+    let ports: Vec<_> = forwards
+        .iter()
+        .filter(|forward| forward.protocol == Protocol::Udp)
+        .map(|forward| forward.port)
+        .collect();
+    if !ports.is_empty()
+        && let Err(error) = conntrack::forget_udp(&ports)
+    {
+        tracing::warn!(%error, "UDP flows to published ports may go on as they were");
+    }
+}
+
 /// Runs blocking work on tokio's threads for it.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work)
@@ -213,7 +233,9 @@ impl Inner {
         }
         lighter_stdx::failpoint::hit("network.setup.wired");
         if self.config.iptables {
-            self.firewall.add(&self.forwards(endpoint))?;
+            let forwards = self.forwards(endpoint);
+            self.firewall.add(&forwards)?;
+            forget_flows(&forwards);
         }
         Ok(())
     }
@@ -230,7 +252,9 @@ impl Inner {
     fn undo(&self, endpoint: &Endpoint) -> Result<()> {
         let mut errors = Vec::new();
         if self.config.iptables {
-            errors.extend(self.firewall.remove(&self.forwards(endpoint)).err());
+            let forwards = self.forwards(endpoint);
+            errors.extend(self.firewall.remove(&forwards).err());
+            forget_flows(&forwards);
         }
         errors.extend(netns::unpin(&endpoint.netns).err());
         lighter_stdx::failpoint::hit("network.teardown.unpinned");
@@ -348,12 +372,17 @@ impl Inner {
         let inner = Arc::downgrade(self);
         let watcher = move || {
             while let Ok(()) = client.wait_death() {
-                let Some(inner) = inner.upgrade() else { return };
-                if let Err(error) = inner.ports.heal() {
+                let mut pause = PAUSE;
+                loop {
+                    let Some(inner) = inner.upgrade() else { return };
+                    let Err(error) = inner.ports.heal() else { break };
                     tracing::error!(
                         error = lighter_stdx::error::chain(&error),
-                        "port proxy died and does not come back"
+                        "port proxy died; trying again"
                     );
+                    drop(inner);
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
         };
