@@ -28,8 +28,12 @@ const SIGCHLD: i32 = 17;
 const GRACE: u32 = 2000;
 /// How long a deletion waits for output that is on its way, in seconds: as containerd's own shim does.
 const DRAIN: u64 = 2;
+/// How long nothing must happen before memory is given back, in milliseconds.
+const QUIET: u32 = 500;
 /// How long to wait before looking again for the reader of a fifo, in milliseconds.
 const LOOK: u32 = 5;
+/// How long a shim whose last container and last client have gone stays, in milliseconds.
+const FAREWELL: u32 = 100;
 /// How long a shim without a container waits for a client that never came.
 const LONELY: u32 = 60_000;
 
@@ -58,6 +62,12 @@ pub(crate) struct Server {
     pub(crate) publisher: Publisher,
     /// Asked to end, and since when.
     pub(crate) stopping: Option<Time>,
+    /// Something happened since memory was given back.
+    awake: bool,
+    /// The time to give it back.
+    rests: bool,
+    /// Since when there is nobody to serve.
+    lonely: Option<Time>,
     /// There was a container.
     pub(crate) served: bool,
 }
@@ -95,6 +105,9 @@ impl Server {
             late: BTreeMap::new(),
             publisher,
             stopping: None,
+            awake: true,
+            rests: false,
+            lonely: None,
             served: false,
         })
     }
@@ -102,8 +115,15 @@ impl Server {
     /// Runs until there is nothing left to do.
     pub(crate) fn run(&mut self) -> io::Result<()> {
         while !self.is_over() {
-            let events = self.poll.wait(self.patience())?;
-            let idle = events.is_empty();
+            let patience = self.patience();
+            if self.rests {
+                // Waiting needs little of the program; the rest is the page cache's. Right before the wait: what runs
+                // in between comes back.
+                let _ = lighter_sys::memory::forget_program();
+            }
+            let events = self.poll.wait(patience)?;
+            self.rests = self.awake && events.is_empty() && self.operations.is_empty();
+            self.awake = !events.is_empty() || (self.awake && !self.rests);
             for (token, flags) in events {
                 self.wake(token, flags);
             }
@@ -111,26 +131,34 @@ impl Server {
             self.delete_drained();
             self.flush();
             self.publisher.go_on(&self.poll);
-            if idle
-                && self.deleting.is_empty()
-                && self.containers.is_empty()
-                && self.connections.is_empty()
-                && self.stopping.is_none()
-            {
-                self.stop();
-            }
+            self.leave_when_lonely();
         }
         Ok(())
     }
 
+    /// Ends when there is nobody to serve any more, or nobody ever came.
+    fn leave_when_lonely(&mut self) {
+        let lonely = self.containers.is_empty() && self.connections.is_empty() && self.stopping.is_none();
+        if !lonely {
+            self.lonely = None;
+            return;
+        }
+        let now = self.now();
+        let since = *self.lonely.get_or_insert(now);
+        if milliseconds(since, now) >= u64::from(self.loneliness()) {
+            self.stop();
+        }
+    }
+
+    fn loneliness(&self) -> u32 {
+        if self.served { FAREWELL } else { LONELY }
+    }
+
     fn patience(&self) -> Option<u32> {
-        let lonely = self.containers.is_empty() && self.connections.is_empty();
-        let end = match self.stopping {
-            Some(_) => Some(50),
-            // The last client of a shim that has served went without a word.
-            None if lonely && self.served => Some(100),
-            None if lonely => Some(LONELY),
-            None => None,
+        let end = match (self.stopping, self.lonely) {
+            (Some(_), _) => Some(50),
+            (None, Some(_)) => Some(self.loneliness()),
+            (None, None) => None,
         };
         let waiting = self.processes.values().any(|process| process.io.is_waiting());
         let look = if waiting || !self.deleting.is_empty() {
@@ -138,7 +166,11 @@ impl Server {
         } else {
             None
         };
-        [end, self.publisher.patience(), look].into_iter().flatten().min()
+        let quiet = self.awake.then_some(QUIET);
+        [end, self.publisher.patience(), look, quiet]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn look_for_readers(&mut self) {
@@ -171,8 +203,7 @@ impl Server {
     fn is_over(&self) -> bool {
         let Some(since) = self.stopping else { return false };
         let now = self.now();
-        let waited = (now.seconds.saturating_sub(since.seconds)) * 1000 + u64::from(now.nanos / 1_000_000);
-        let waited = waited.saturating_sub(u64::from(since.nanos / 1_000_000));
+        let waited = milliseconds(since, now);
         let sent = self.connections.values().all(Connection::is_flushed);
         let quiet = self.late.is_empty() && self.publisher.is_idle() && self.processes.is_empty();
         self.operations.is_empty() && ((sent && quiet) || waited > u64::from(GRACE))
@@ -337,6 +368,11 @@ impl Server {
             }
         }
     }
+}
+
+fn milliseconds(from: Time, to: Time) -> u64 {
+    let all = |time: Time| time.seconds * 1000 + u64::from(time.nanos / 1_000_000);
+    all(to).saturating_sub(all(from))
 }
 
 /// The moment as protobuf has it.

@@ -337,6 +337,28 @@ fn a_shim_is_small_beside_others() {
 }
 
 #[test]
+fn a_shim_that_waits_is_small_alone() {
+    let bed = Bed::new(&["sh", "-c", "echo one; cat; echo two"]);
+    let mut task = bed.task();
+    task.create_with(CreateTaskRequest {
+        stdin: lighter_shim_api::log_uri::STDIN.into(),
+        ..bed.create_request()
+    });
+    task.start("");
+    let shim = bed.shim_pid();
+    eventually("its memory is given back", || {
+        let pss = bed
+            .host
+            .sh(&format!("awk '/^Pss:/{{print $2}}' /proc/{shim}/smaps_rollup"));
+        (pss.trim().parse::<u32>().unwrap() < 768).then_some(())
+    });
+    // And it does everything as before.
+    task.close_io("");
+    assert_eq!(task.wait(""), 0);
+    assert_eq!(bed.logged("stdout"), "one\ntwo\n");
+}
+
+#[test]
 fn containers_of_a_group_share_a_shim() {
     let mut bed = Bed::new(&["sleep", "1000"]);
     let alone = bed.printed.clone();

@@ -10,6 +10,7 @@ pub mod exec;
 pub mod fdpass;
 pub mod flock;
 pub mod inherit;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;

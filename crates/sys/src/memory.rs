@@ -1,0 +1,28 @@
+//! Memory of this program that it can do without for a while.
+
+use std::io;
+
+use crate::check;
+
+unsafe extern "C" {
+    /// First byte of the program's image. Placed by the linker.
+    static __executable_start: u8;
+    /// First byte after its code. Placed by the linker.
+    static etext: u8;
+}
+
+/// Takes the program's own code and constants out of this process's memory; what is used again comes back from the page
+/// cache, piece by piece. For a program that has done much and will wait for long. `madvise(2)`, `MADV_DONTNEED`.
+pub fn forget_program() -> io::Result<()> {
+    const PAGE: usize = 4096;
+    let (start, end) = (&raw const __executable_start as usize, &raw const etext as usize);
+    let start = start.next_multiple_of(PAGE);
+    let length = end.saturating_sub(start) / PAGE * PAGE;
+    // SAFETY: from its start to the end of its code the image is a read-only mapping of the program file that is never
+    // written (relocated data lies behind the code): dropping its pages changes no byte, the next access reads the same
+    // file again. The running instructions are among them, and come back in the same way.
+    check(libc::c_long::from(unsafe {
+        libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED)
+    }))
+    .map(drop)
+}
