@@ -23,6 +23,8 @@ const SHORT: Duration = Duration::from_millis(50);
 /// Pause before the next worker, after [`QUICK`] short lives.
 const PAUSE: Duration = Duration::from_millis(80);
 const QUICK: u32 = 5;
+/// Between tries to bind what a dead keeper's worker still has.
+const AGAIN: Duration = Duration::from_millis(1);
 /// How long a worker may take to close sockets.
 const CLOSING: Duration = Duration::from_millis(500);
 
@@ -44,9 +46,8 @@ pub fn run(options: Options) -> Result<()> {
     let Some(mut keeper) = Keeper::new(options)? else {
         return Ok(());
     };
-    let first = keeper.apply();
-    if let Err(error) = &first {
-        tracing::warn!(error = lighter_stdx::error::chain(error), "state not applied");
+    if let Err(error) = keeper.first_apply() {
+        tracing::warn!(error = lighter_stdx::error::chain(&error), "state not applied");
     }
     let null = File::options()
         .read(true)
@@ -56,7 +57,8 @@ pub fn run(options: Options) -> Result<()> {
     rustix::stdio::dup2_stdin(&null).map_err(step("closing standard input"))?;
     rustix::stdio::dup2_stdout(&null).map_err(step("closing standard output"))?;
     while keeper.turn()? {}
-    // The lock goes last, with the process: whoever finds it free finds no socket either.
+    // A successor need not wait for our worker. The lock goes last, with the process: whoever finds it free finds no socket either.
+    let _ = keeper.lock.set_len(0);
     let _ = fs::remove_file(keeper.options.root.join(CONTROL));
     Ok(())
 }
@@ -65,6 +67,7 @@ pub fn run(options: Options) -> Result<()> {
 struct Keeper {
     options: Options,
     lock: File,
+    succeeds_a_dead_one: bool,
     control: OwnedFd,
     clients: Vec<OwnedFd>,
     ports: BTreeMap<String, (Port, OwnedFd)>,
@@ -91,18 +94,19 @@ impl Keeper {
     /// None: another keeper has the lock.
     fn new(options: Options) -> Result<Option<Self>> {
         let inherited = if options.inherit { inherit()? } else { None };
-        let (lock, control, ports) = match inherited {
-            Some(inherited) => inherited,
+        let (lock, dead, control, ports) = match inherited {
+            Some((lock, control, ports)) => (lock, false, control, ports),
             None => {
-                let Some(lock) = lock(&options.root)? else {
+                let Some((lock, dead)) = lock(&options.root)? else {
                     return Ok(None);
                 };
-                (lock, listen(&options.root)?, BTreeMap::new())
+                (lock, dead, listen(&options.root)?, BTreeMap::new())
             }
         };
         Ok(Some(Self {
             options,
             lock,
+            succeeds_a_dead_one: dead,
             control,
             clients: Vec::new(),
             ports,
@@ -110,6 +114,21 @@ impl Keeper {
             short_lives: 0,
             not_before: None,
         }))
+    }
+
+    /// Applies the state that a predecessor left. When that was killed, its worker is about to go, with the same ports.
+    fn first_apply(&mut self) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let failed = self.apply()?;
+            let taken = failed
+                .iter()
+                .any(|failed| failed.errno == rustix::io::Errno::ADDRINUSE.raw_os_error());
+            if !taken || !self.succeeds_a_dead_one || start.elapsed() > CLOSING {
+                return Ok(());
+            }
+            std::thread::sleep(AGAIN);
+        }
     }
 
     /// Waits for one thing to happen and does what it asks. False: the end.
@@ -433,8 +452,8 @@ fn inherit() -> Result<Option<Inherited>> {
     Ok(own.map(|[lock, control]| (File::from(lock), control, ports)))
 }
 
-/// The lock, with our pid in it.
-fn lock(root: &Path) -> Result<Option<File>> {
+/// The lock, with our pid in it, and whether the last one who had it was killed.
+fn lock(root: &Path) -> Result<Option<(File, bool)>> {
     let failed = |step: &'static str, path: &Path| {
         let path = path.to_owned();
         move |source| Error::File { step, path, source }
@@ -451,10 +470,11 @@ fn lock(root: &Path) -> Result<Option<File>> {
     if !flock::try_exclusive(&file).map_err(failed("lock", &path))? {
         return Ok(None);
     }
+    let dead = file.metadata().is_ok_and(|found| found.len() > 0);
     file.set_len(0)
         .and_then(|()| write!(file, "{}", std::process::id()))
         .map_err(failed("write", &path))?;
-    Ok(Some(file))
+    Ok(Some((file, dead)))
 }
 
 /// The control socket: under its name only once it listens, so that who can connect is answered.

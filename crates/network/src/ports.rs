@@ -159,13 +159,21 @@ impl Ports {
         self.client.as_ref()
     }
 
-    /// Binds again what the keeper may have lost.
+    /// Binds again what the keeper may have lost. An error: the first port that another program has taken meanwhile.
     pub(crate) fn heal(&self) -> Result<(), PortError> {
         let state = self.lock();
         if state.held.is_empty() {
             return Ok(());
         }
-        self.sync(&state.held).map(drop).map_err(PortError::Proxy)
+        let failed = self.sync(&state.held).map_err(PortError::Proxy)?;
+        let lost = |failure: &Failed| {
+            state
+                .held
+                .iter()
+                .find(|held| held.id() == failure.id)
+                .map(|held| bind_error(held, failure))
+        };
+        failed.iter().find_map(lost).map_or(Ok(()), Err)
     }
 
     fn sync(&self, held: &[Held]) -> Result<Vec<Failed>, lighter_netd::Error> {
