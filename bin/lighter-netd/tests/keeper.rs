@@ -52,28 +52,14 @@ fn a_killed_worker_refuses_nobody() {
     private_host("a_killed_worker_refuses_nobody", || {
         serve_tcp(&here(), "127.0.0.1:7000");
         assert_eq!(client().sync(&[port("a", "0.0.0.0", 8080)]).unwrap(), []);
-        let (stop, mut served, mut cut, mut slowest) = (AtomicBool::new(false), 0, 0, Duration::ZERO);
+        let (stop, mut served, mut cut, mut waits) = (AtomicBool::new(false), 0, 0, vec![]);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let mut since = Instant::now();
                 while !stop.load(Ordering::Relaxed) {
                     match ask() {
-                        Ok(()) => {
-                            served += 1;
-                            slowest = slowest.max(since.elapsed());
-                            since = Instant::now();
-                        }
+                        Ok(()) => served += 1,
                         // It was in the dead worker's hands.
-                        Err(error)
-                            if [
-                                ErrorKind::ConnectionReset,
-                                ErrorKind::UnexpectedEof,
-                                ErrorKind::BrokenPipe,
-                            ]
-                            .contains(&error.kind()) =>
-                        {
-                            cut += 1;
-                        }
+                        Err(error) if was_cut(&error) => cut += 1,
                         Err(error) => panic!("{error}"),
                     }
                 }
@@ -81,18 +67,34 @@ fn a_killed_worker_refuses_nobody() {
             for _ in 0..20 {
                 let old = worker();
                 kill_9(old);
-                wait_until("another worker", || {
-                    netd_processes("worker").iter().any(|new| *new != old)
+                let start = Instant::now();
+                // The first that is served, or cut because the old one was not quite dead, is followed by one that is served.
+                wait_until("an answer of another worker", || match ask() {
+                    Ok(()) => netd_processes("worker").iter().any(|new| *new != old),
+                    Err(error) if was_cut(&error) => false,
+                    Err(error) => panic!("{error}"),
                 });
+                waits.push(start.elapsed());
             }
-            ask().unwrap();
             stop.store(true, Ordering::Relaxed);
         });
-        eprintln!("20 kills: {served} served, {cut} cut off, slowest {slowest:?}");
+        waits.sort();
+        eprintln!(
+            "20 kills: {served} served, {cut} cut off; wait {:?}, longest {:?}",
+            waits[10], waits[19]
+        );
         assert!(served > 20 && cut <= 20, "served {served}, cut {cut}");
-        // Under load of other suites; alone it is a few milliseconds.
-        assert!(slowest < Duration::from_millis(500), "{slowest:?}");
+        assert!(waits[10] < Duration::from_millis(100), "{waits:?}");
     });
+}
+
+fn was_cut(error: &std::io::Error) -> bool {
+    [
+        ErrorKind::ConnectionReset,
+        ErrorKind::UnexpectedEof,
+        ErrorKind::BrokenPipe,
+    ]
+    .contains(&error.kind())
 }
 
 #[test]
@@ -119,7 +121,7 @@ fn a_killed_keeper_is_replaced_and_binds_again() {
                 netd_processes("worker")[0],
                 "the old keeper's worker went with it"
             );
-            assert!(!run("ps -eo stat").contains('Z'), "the engine reaps its keepers");
+            wait_until("all are reaped", || !run("ps -eo stat").contains('Z'));
         });
     });
 }

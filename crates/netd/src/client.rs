@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +37,15 @@ struct Inner {
 struct Keeper {
     process: Option<(i32, Arc<OwnedFd>)>,
     closed: bool,
+    /// Keepers that this process started, until they are reaped.
+    children: Vec<Child>,
+}
+
+impl Keeper {
+    fn reap(&mut self) {
+        self.children
+            .retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    }
 }
 
 impl Client {
@@ -112,8 +121,8 @@ impl Client {
         };
         let mut fds = [PollFd::new(&process, PollFlags::IN)];
         while rustix::event::poll(&mut fds, None) == Err(rustix::io::Errno::INTR) {}
-        reap(&process);
         let mut keeper = self.keeper();
+        keeper.reap();
         if keeper
             .process
             .as_ref()
@@ -212,7 +221,11 @@ impl Client {
             ready.read_to_end(&mut Vec::new()).map_err(failed)?;
         }
         // It may have found another keeper and ended well. One that was killed shows as nobody listening, and is replaced.
-        match child.try_wait().map_err(failed)? {
+        let ended = child.try_wait().map_err(failed)?;
+        let mut keeper = self.keeper();
+        keeper.children.push(child);
+        keeper.reap();
+        match ended {
             Some(status) if status.code().is_some_and(|code| code != 0) => {
                 Err(failed(io::Error::other(status.to_string())))
             }
@@ -251,14 +264,4 @@ fn refused(request: &'static str, answer: &Answer) -> Result<()> {
             answer: answer.error.clone(),
         }),
     }
-}
-
-/// Frees the process table's entry of a keeper that was this process's child.
-fn reap(process: &OwnedFd) {
-    use rustix::process::{WaitId, WaitIdOptions};
-    // Another's child is its parent's to reap.
-    let _ = rustix::process::waitid(
-        WaitId::PidFd(process.as_fd()),
-        WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
-    );
 }

@@ -21,7 +21,7 @@ use crate::{Error, Result, step};
 /// A worker that lived shorter than this died of something that a new one will die of too.
 const SHORT: Duration = Duration::from_millis(50);
 /// Pause before the next worker, after [`QUICK`] short lives.
-const PAUSE: Duration = Duration::from_millis(80);
+const PAUSE: Duration = Duration::from_millis(25);
 const QUICK: u32 = 5;
 /// Between tries to bind what a dead keeper's worker still has.
 const AGAIN: Duration = Duration::from_millis(1);
