@@ -12,6 +12,7 @@ mod db;
 mod error;
 pub mod filter;
 pub mod format;
+pub mod key;
 mod lock;
 mod tx;
 mod writer;

@@ -151,18 +151,14 @@ impl Records {
     }
 }
 
-/// Names are not empty and have no control characters: a newline parts names in a key.
+/// Refuses a name that cannot be part of a key.
 pub(crate) fn check_name(what: &'static str, value: &str) -> Result<()> {
-    let why = if value.is_empty() {
-        "it is empty"
-    } else if value.chars().any(char::is_control) {
-        "it has control characters"
-    } else {
-        return Ok(());
-    };
-    Err(Error::Invalid {
-        what,
-        value: value.to_owned(),
-        why: why.to_owned(),
-    })
+    match lighter_meta::key::objection(value) {
+        None => Ok(()),
+        Some(why) => Err(Error::Invalid {
+            what,
+            value: value.to_owned(),
+            why: why.to_owned(),
+        }),
+    }
 }

@@ -51,7 +51,7 @@ pub(crate) fn prepare(config: &Config, domain: &str) -> Result<PathBuf> {
 fn hosts(domain: &str, mirrors: &[String], insecure: &[String]) -> Option<String> {
     let hub = domain == DEFAULT_DOMAIN;
     let plain = !hub && is_insecure(domain, insecure);
-    if !plain && !(hub && !mirrors.is_empty()) {
+    if !plain && (!hub || mirrors.is_empty()) {
         return None;
     }
     let mut text = String::new();

@@ -1,1 +1,0 @@
-//! Flags as data, output, hints, exit codes.

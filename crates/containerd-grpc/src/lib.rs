@@ -1,1 +1,0 @@
-//! containerd services on the wire.
