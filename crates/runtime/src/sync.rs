@@ -51,10 +51,17 @@ impl Channel {
     }
 
     /// What the child said.
+    ///
+    /// One that dies with our last word unread resets the connection: the reset comes first and once, what it said or its end after it.
     pub(crate) fn hear(&self) -> Result<Said> {
         let mut buffer = [0; 8192];
-        let (length, _) =
-            lighter_sys::fdpass::receive(&self.0, &mut buffer).doing("listen to the container")?;
+        let heard = match lighter_sys::fdpass::receive(&self.0, &mut buffer) {
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                lighter_sys::fdpass::receive(&self.0, &mut buffer)
+            }
+            heard => heard,
+        };
+        let (length, _) = heard.doing("listen to the container")?;
         Ok(match buffer[..length].split_first() {
             Some((b'H', _)) => Said::Hooks,
             Some((b'R', _)) => Said::Ready,
