@@ -1,0 +1,1 @@
+//! Containers: records of what a task is made from.

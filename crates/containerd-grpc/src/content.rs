@@ -1,0 +1,1 @@
+//! Content: blobs and ingests.

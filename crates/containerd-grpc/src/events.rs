@@ -1,0 +1,1 @@
+//! Events: publish, forward, subscribe.

@@ -1,0 +1,1 @@
+//! Health: whether we serve.

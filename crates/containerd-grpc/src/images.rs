@@ -1,0 +1,1 @@
+//! Images: names of targets.

@@ -1,0 +1,1 @@
+//! Introspection: what this server is made of.

@@ -1,0 +1,1 @@
+//! Leases: what keeps things from the collector.

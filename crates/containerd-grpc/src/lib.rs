@@ -1,0 +1,28 @@
+//! containerd's gRPC API in front of the layer: wire in, wire out, no behaviour of its own.
+//!
+//! A module a service; each has a `Service` over the [`Layer`](lighter_containerd::Layer) and is named in [`serve`].
+
+#![forbid(unsafe_code)]
+
+mod convert;
+mod error;
+mod request;
+
+mod containers;
+mod content;
+mod diff;
+mod events;
+mod health;
+mod images;
+mod introspection;
+mod leases;
+mod namespaces;
+mod snapshots;
+mod streaming;
+mod tasks;
+mod transfer;
+mod version;
+
+pub mod serve;
+
+pub use serve::serve;

@@ -1,0 +1,116 @@
+//! The gRPC server on its unix socket, and the ttrpc endpoint for shims beside it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lighter_containerd::Layer;
+use lighter_containerd_api as api;
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::Server;
+
+/// Most bytes of one message, both ways. Source: containerd's default of its `grpc` section.
+pub(crate) const MESSAGE: usize = 16 << 20;
+/// How long a call that is under way may take once we were told to stop.
+const GRACE: Duration = Duration::from_secs(5);
+/// Read and write for the owner and the group, as containerd's.
+const MODE: u32 = 0o660;
+
+/// Why a server did not come up, or went down.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The socket, or a stale one in its place.
+    #[error("{operation} {}", path.display())]
+    Socket {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The endpoint for shims.
+    #[error("serve shims")]
+    Events(#[source] Box<lighter_containerd::Error>),
+    /// The server ended.
+    #[error("serve gRPC")]
+    Serve(#[source] tonic::transport::Error),
+}
+
+/// Serves `layer` on `socket` (and shims on `<socket>.ttrpc`) until `stop`. A socket that another left there is replaced.
+/// Calls that wait for something end at once then; others have five seconds. Tasks run on.
+pub async fn serve(layer: Layer, socket: &Path, stop: impl Future<Output = ()>) -> Result<(), Error> {
+    let mut beside = socket.as_os_str().to_owned();
+    beside.push(".ttrpc");
+    let beside = PathBuf::from(beside);
+    let events = layer
+        .tasks()
+        .serve_events(bind(&beside)?)
+        .map_err(|error| Error::Events(Box::new(error)))?;
+    let listener = bind(socket)?;
+    let nonblocking = listener.set_nonblocking(true);
+    let listener = nonblocking
+        .and_then(|()| UnixListener::from_std(listener))
+        .map_err(failed("listen on", socket))?;
+    let stopping = CancellationToken::new();
+    let server = Server::builder()
+        .add_routes(routes(&layer, &stopping))
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopping.clone().cancelled_owned());
+    let events = tokio::spawn(events);
+    tracing::info!(address = %socket.display(), "serving");
+    tokio::pin!(server);
+    let ended = tokio::select! {
+        ended = &mut server => ended.map_err(Error::Serve),
+        () = stop => {
+            stopping.cancel();
+            match tokio::time::timeout(GRACE, server).await {
+                Ok(ended) => ended.map_err(Error::Serve),
+                Err(_) => Ok(tracing::warn!("calls were under way too long; they are cut off")),
+            }
+        }
+    };
+    events.abort();
+    for path in [socket, &beside] {
+        // Whoever finds it refused is no better off than whoever does not find it.
+        let _ = fs::remove_file(path);
+    }
+    ended
+}
+
+/// All services. One that only waits ends with `stopping`.
+fn routes(layer: &Layer, stopping: &CancellationToken) -> Routes {
+    let _ = (layer, stopping, MESSAGE, api::NAMESPACE_HEADER);
+    Routes::default()
+}
+
+/// A listening socket at `path`, whatever its length, in place of a stale one.
+fn bind(path: &Path) -> Result<StdListener, Error> {
+    if let Ok(found) = fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            let source = io::Error::from(io::ErrorKind::AlreadyExists);
+            return Err(failed("listen on", path)(source));
+        }
+        fs::remove_file(path).map_err(failed("remove the stale socket", path))?;
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(failed("create directory", parent))?;
+    }
+    let listener = lighter_stdx::unix_socket::bind(path).map_err(failed("listen on", path))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(MODE)).map_err(failed("set the mode of", path))?;
+    Ok(listener)
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Socket {
+        operation,
+        path: path.to_owned(),
+        source,
+    }
+}

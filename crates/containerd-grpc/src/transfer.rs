@@ -1,0 +1,1 @@
+//! Transfer: pull, push, import, export.
