@@ -50,6 +50,8 @@ pub struct Config {
     pub labels: Vec<String>,
     /// Directories in which the sister programs are looked for, in order.
     pub programs: Vec<PathBuf>,
+    /// Further words for the first start of our own layer; tests have it die at a chosen step by them.
+    pub layer_flags: Vec<String>,
     /// The time.
     pub clock: Clock,
 }
@@ -58,6 +60,11 @@ impl Config {
     /// Where the container's files are: `<data-root>/containers/<id>`.
     pub fn container_dir(&self, id: &str) -> PathBuf {
         self.data_root.join("containers").join(id)
+    }
+
+    /// Where the output of a process is served to those who attach to it; `id` is a container's or an exec's.
+    pub fn attach_socket(&self, id: &str) -> PathBuf {
+        self.exec_root.join("attach").join(id)
     }
 
     /// The first executable of that name in [`Config::programs`].
@@ -292,6 +299,7 @@ impl Settings {
             debug: self.debug.unwrap_or(false),
             labels: self.labels.unwrap_or_default(),
             programs,
+            layer_flags: Vec::new(),
             clock,
         })
     }

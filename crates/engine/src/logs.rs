@@ -29,12 +29,22 @@ impl Engine {
         &self,
         name: &str,
         options: LogOptions,
-    ) -> Result<(bool, impl Stream<Item = Result<Entry, lighter_logs::Error>> + Send + use<>)> {
+    ) -> Result<(
+        bool,
+        impl Stream<Item = Result<Entry, lighter_logs::Error>> + Send + use<>,
+    )> {
         let container = self.inspect(name, false)?;
         if container.host_config.log_config.kind != "json-file" {
-            return Err(Error::not_implemented("configured logging driver does not support reading"));
+            return Err(Error::not_implemented(
+                "configured logging driver does not support reading",
+            ));
         }
-        let LogOptions { follow, tail, since, until } = options;
+        let LogOptions {
+            follow,
+            tail,
+            since,
+            until,
+        } = options;
         // One that does not run writes nothing more.
         let follow = match follow && container.state.running {
             true => {
@@ -58,7 +68,11 @@ impl Engine {
             }
             false => None,
         };
-        let lines = entries(PathBuf::from(container.log_path), Query { tail, since, until }, follow);
+        let lines = entries(
+            PathBuf::from(container.log_path),
+            Query { tail, since, until },
+            follow,
+        );
         Ok((container.config.tty, lines))
     }
 }

@@ -19,20 +19,31 @@ const BRIDGE: [(&str, &str); 4] = [
 
 /// The id of a network that is made of nothing, the same for ever.
 pub(crate) fn fixed_id(name: &str) -> String {
-    Digest::sha256(format!("lighter network {name}").as_bytes()).encoded().to_owned()
+    Digest::sha256(format!("lighter network {name}").as_bytes())
+        .encoded()
+        .to_owned()
 }
 
 impl Engine {
     /// All networks, with the containers that are on the bridge.
     pub fn networks(&self) -> Vec<NetworkResource> {
         let info = self.inner.network.info();
-        let mut options: BTreeMap<String, String> =
-            BRIDGE.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let mut options: BTreeMap<String, String> = BRIDGE
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
         let masquerade = self.config().ip_masq.to_string();
-        options.insert("com.docker.network.bridge.enable_ip_masquerade".into(), masquerade);
+        options.insert(
+            "com.docker.network.bridge.enable_ip_masquerade".into(),
+            masquerade,
+        );
         options.insert("com.docker.network.bridge.name".into(), info.bridge.clone());
         options.insert("com.docker.network.driver.mtu".into(), info.mtu.to_string());
-        let ipam = |config| Ipam { driver: "default".into(), options: None, config };
+        let ipam = |config| Ipam {
+            driver: "default".into(),
+            options: None,
+            config,
+        };
         let subnet = IpamConfig {
             subnet: info.subnet.trunc().to_string(),
             gateway: info.gateway.to_string(),
@@ -63,11 +74,16 @@ impl Engine {
     fn on_bridge(&self) -> BTreeMap<String, EndpointResource> {
         let mut found = BTreeMap::new();
         for container in self.list(ListOptions::default()).unwrap_or_default() {
-            let Some(endpoint) = container.network_settings.networks.get("bridge") else { continue };
+            let Some(endpoint) = container.network_settings.networks.get("bridge") else {
+                continue;
+            };
             if endpoint.ip_address.is_empty() {
                 continue;
             }
-            let name = container.names.first().map(|name| name.trim_start_matches('/').to_owned());
+            let name = container
+                .names
+                .first()
+                .map(|name| name.trim_start_matches('/').to_owned());
             let resource = EndpointResource {
                 name: name.unwrap_or_default(),
                 endpoint_id: endpoint.endpoint_id.clone(),

@@ -82,7 +82,9 @@ pub struct Attached {
 
 impl std::fmt::Debug for Attached {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Attached").field("tty", &self.tty).finish_non_exhaustive()
+        f.debug_struct("Attached")
+            .field("tty", &self.tty)
+            .finish_non_exhaustive()
     }
 }
 
@@ -116,7 +118,11 @@ impl Input {
             Some(watch) => watch.pass(bytes),
             None => (bytes, false),
         };
-        let written = if bytes.is_empty() { Ok(()) } else { self.send(wire::STDIN, &bytes).await };
+        let written = if bytes.is_empty() {
+            Ok(())
+        } else {
+            self.send(wire::STDIN, &bytes).await
+        };
         if left {
             self.leave();
             return Err(InputClosed);
@@ -146,7 +152,9 @@ impl Input {
         if let Half::Waiting(waiting) = &mut self.half {
             self.half = waiting.await.map_or(Half::Closed, Half::Open);
         }
-        let Half::Open(half) = &self.half else { return Err(InputClosed) };
+        let Half::Open(half) = &self.half else {
+            return Err(InputClosed);
+        };
         let length = u32::try_from(bytes.len()).map_err(|_| InputClosed)?;
         let mut whole = wire::header(kind, length).to_vec();
         whole.extend_from_slice(bytes);
@@ -185,14 +193,22 @@ impl Connection {
     pub(super) async fn open(path: &Path) -> io::Result<Self> {
         let opening = async {
             let stream = Arc::new(socket::connect(path).await?);
-            let mut connection = Self { stream, buffer: BytesMut::new() };
+            let mut connection = Self {
+                stream,
+                buffer: BytesMut::new(),
+            };
             match connection.next().await? {
                 Some((wire::READY, _)) => Ok(connection),
-                Some(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "the shim did not say that it is ready")),
+                Some(_) => Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the shim did not say that it is ready",
+                )),
                 None => Err(io::ErrorKind::ConnectionReset.into()),
             }
         };
-        tokio::time::timeout(PATIENCE, opening).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        tokio::time::timeout(PATIENCE, opening)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// The next frame: its kind and payload. `None` when the shim is gone.
@@ -274,7 +290,13 @@ impl Wish {
             // An error means that there will be no process.
             .filter_map(|given| std::future::ready(given.ok()))
             .flat_map(move |connection| Box::pin(connection.frames(stdout, stderr)));
-        (self.join(Half::Waiting(input), frames), Waiter { input: give_input, output: give_output })
+        (
+            self.join(Half::Waiting(input), frames),
+            Waiter {
+                input: give_input,
+                output: give_output,
+            },
+        )
     }
 
     fn join(self, half: Half, frames: impl Stream<Item = Frame> + Send + 'static) -> Attached {
@@ -291,7 +313,11 @@ impl Wish {
             close: self.close,
             detach: Some(detach),
         });
-        Attached { output: Box::pin(frames.take_until(Box::pin(detached))), input, tty: self.tty }
+        Attached {
+            output: Box::pin(frames.take_until(Box::pin(detached))),
+            input,
+            tty: self.tty,
+        }
     }
 }
 
@@ -384,7 +410,11 @@ impl Engine {
         let keys = keys.map_err(|text| Error::invalid(format!("Invalid detach keys ({text}) provided")))?;
         let container = self.inner.containers.find(name)?;
         let view = container.view();
-        let refuse = |what: &str| Err(Error::conflict(format!("container {name} is {what} before attach")));
+        let refuse = |what: &str| {
+            Err(Error::conflict(format!(
+                "container {name} is {what} before attach"
+            )))
+        };
         match view.state.phase {
             Phase::Paused => return refuse("paused, unpause the container"),
             Phase::Restarting => {
@@ -412,13 +442,18 @@ impl Engine {
             }),
         };
         let attributes = super::stop::attributes(&view);
-        self.inner.events.publish("container", "attach", container.id.clone(), attributes);
+        self.inner
+            .events
+            .publish("container", "attach", container.id.clone(), attributes);
         let past = match options.logs {
             true => Some(self.past(&view, stdout, stderr)?),
             false => None,
         };
-        let Attached { output, input, tty } =
-            live.unwrap_or_else(|| Attached { output: Box::pin(stream::empty()), input: None, tty });
+        let Attached { output, input, tty } = live.unwrap_or_else(|| Attached {
+            output: Box::pin(stream::empty()),
+            input: None,
+            tty,
+        });
         let output = match past {
             Some(past) => Box::pin(past.chain(output)),
             None => output,
@@ -427,12 +462,23 @@ impl Engine {
     }
 
     /// What was written until now.
-    fn past(&self, view: &View, stdout: bool, stderr: bool) -> Result<impl Stream<Item = Frame> + Send + use<>> {
+    fn past(
+        &self,
+        view: &View,
+        stdout: bool,
+        stderr: bool,
+    ) -> Result<impl Stream<Item = Frame> + Send + use<>> {
         let (_, lines) = self.logs(&view.record.id, LogOptions::default())?;
         Ok(lines.filter_map(move |entry| {
             let frame = entry.ok().and_then(|entry| match entry.source {
-                Source::Stdout if stdout => Some(Frame { stream: StreamKind::Stdout, bytes: entry.line }),
-                Source::Stderr if stderr => Some(Frame { stream: StreamKind::Stderr, bytes: entry.line }),
+                Source::Stdout if stdout => Some(Frame {
+                    stream: StreamKind::Stdout,
+                    bytes: entry.line,
+                }),
+                Source::Stderr if stderr => Some(Frame {
+                    stream: StreamKind::Stderr,
+                    bytes: entry.line,
+                }),
                 _ => None,
             });
             std::future::ready(frame)
@@ -445,14 +491,19 @@ async fn connect(socket: &Path, wish: Wish) -> Result<Attached> {
     match Connection::open(socket).await {
         Ok(connection) => Ok(wish.of(connection)),
         // It has ended since: there is nothing more to be seen.
-        Err(error) if gone(&error) => {
-            Ok(Attached { output: Box::pin(stream::empty()), input: None, tty: wish.tty })
-        }
+        Err(error) if gone(&error) => Ok(Attached {
+            output: Box::pin(stream::empty()),
+            input: None,
+            tty: wish.tty,
+        }),
         Err(error) => Err(Error::system("attach to the container's output").with_source(error)),
     }
 }
 
 fn gone(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound};
-    matches!(error.kind(), NotFound | ConnectionRefused | ConnectionReset | BrokenPipe)
+    matches!(
+        error.kind(),
+        NotFound | ConnectionRefused | ConnectionReset | BrokenPipe
+    )
 }

@@ -24,7 +24,11 @@ impl Keys {
             (_, Some([byte @ (b'@' | b'['..=b'_')])) => Some(byte - b'@'),
             _ => None,
         };
-        text.split(',').map(key).collect::<Option<_>>().map(Self).ok_or_else(|| text.to_owned())
+        text.split(',')
+            .map(key)
+            .collect::<Option<_>>()
+            .map(Self)
+            .ok_or_else(|| text.to_owned())
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use lighter_containerd_api::any;
-use lighter_containerd_api::tasks::{DeleteProcessRequest, ExecProcessRequest, ResizePtyRequest, StartRequest};
+use lighter_containerd_api::tasks::{
+    DeleteProcessRequest, ExecProcessRequest, ResizePtyRequest, StartRequest,
+};
 use lighter_engine_api::{ExecCreateRequest, ExecInspectResponse, ProcessConfig};
 use lighter_shim_api::log_uri::{self, Driver, LogUri};
 use lighter_stdx::failpoint;
@@ -65,7 +67,10 @@ enum State {
     Created,
     /// Between the request to start it and the answer; then with its pid.
     Running(u32),
-    Ended { code: i64, pid: u32 },
+    Ended {
+        code: i64,
+        pid: u32,
+    },
 }
 
 impl Exec {
@@ -120,8 +125,14 @@ impl Execs {
     /// Those of a container that run or may yet.
     pub(crate) fn of(&self, container: &str) -> Vec<String> {
         let registry = self.lock();
-        let of = |exec: &&Arc<Exec>| exec.container == container && !matches!(exec.now(), State::Ended { .. });
-        let mut ids: Vec<String> = registry.by_id.values().filter(of).map(|exec| exec.id.clone()).collect();
+        let of =
+            |exec: &&Arc<Exec>| exec.container == container && !matches!(exec.now(), State::Ended { .. });
+        let mut ids: Vec<String> = registry
+            .by_id
+            .values()
+            .filter(of)
+            .map(|exec| exec.id.clone())
+            .collect();
         ids.sort_unstable();
         ids
     }
@@ -130,8 +141,15 @@ impl Execs {
     pub(crate) fn forget(&self, container: &str) {
         let mut registry = self.lock();
         // One that never ran can never run now.
-        registry.by_id.retain(|_, exec| exec.container != container || exec.now() != State::Created);
-        let of: Vec<_> = registry.by_id.values().filter(|exec| exec.container == container).cloned().collect();
+        registry
+            .by_id
+            .retain(|_, exec| exec.container != container || exec.now() != State::Created);
+        let of: Vec<_> = registry
+            .by_id
+            .values()
+            .filter(|exec| exec.container == container)
+            .cloned()
+            .collect();
         drop(registry);
         for exec in of {
             if exec.end(KILLED) {
@@ -146,7 +164,9 @@ fn active(container: &Container) -> Result<Arc<View>> {
     let (view, id) = (container.view(), &container.id);
     match view.state.phase {
         Phase::Running => Ok(view),
-        Phase::Paused => Err(Error::conflict(format!("container {id} is paused, unpause the container before exec"))),
+        Phase::Paused => Err(Error::conflict(format!(
+            "container {id} is paused, unpause the container before exec"
+        ))),
         Phase::Restarting => Err(Error::conflict(format!(
             "container {id} is restarting, wait until the container is running"
         ))),
@@ -162,7 +182,13 @@ impl Engine {
         let keys = Keys::parse(&request.detach_keys);
         let keys = keys.map_err(|text| Error::invalid(format!("Invalid escape keys ({text}) provided")))?;
         let state = watch::Sender::new(State::Created);
-        let exec = Exec { id: crate::names::id(), container: container.id.clone(), request, keys, state };
+        let exec = Exec {
+            id: crate::names::id(),
+            container: container.id.clone(),
+            request,
+            keys,
+            state,
+        };
         let id = exec.id.clone();
         self.tell(&view, &exec, &format!("exec_create: {}", exec.command()), None);
         self.inner.execs.insert(Arc::new(exec));
@@ -172,7 +198,11 @@ impl Engine {
     /// Runs it. On failure the code that it is said to have ended with tells why, as a shell's would: 126 or 127.
     pub async fn exec_start(&self, id: &str, options: ExecStartOptions) -> Result<Option<Attached>> {
         let exec = self.inner.execs.find(id)?;
-        let container = self.inner.containers.find(&exec.container).map_err(|_| not_running(&exec.container))?;
+        let container = self
+            .inner
+            .containers
+            .find(&exec.container)
+            .map_err(|_| not_running(&exec.container))?;
         let view = active(&container)?;
         let mut before = State::Created;
         exec.state.send_if_modified(|state| {
@@ -185,19 +215,30 @@ impl Engine {
         match before {
             State::Created => {}
             State::Running(_) => {
-                return Err(Error::conflict(format!("Error: Exec command {id} is already running")));
+                return Err(Error::conflict(format!(
+                    "Error: Exec command {id} is already running"
+                )));
             }
             State::Ended { .. } => {
-                return Err(Error::conflict(format!("Error: Exec command {id} has already run")));
+                return Err(Error::conflict(format!(
+                    "Error: Exec command {id} has already run"
+                )));
             }
         }
         // Whoever asked may go away in the middle; what was begun is brought to its end.
         let engine = self.clone();
         let started = tokio::spawn(async move { engine.exec_run(&exec, &view, options).await });
-        started.await.unwrap_or_else(|_| Err(Error::system("the start of an exec was broken off")))
+        started
+            .await
+            .unwrap_or_else(|_| Err(Error::system("the start of an exec was broken off")))
     }
 
-    async fn exec_run(&self, exec: &Arc<Exec>, view: &View, options: ExecStartOptions) -> Result<Option<Attached>> {
+    async fn exec_run(
+        &self,
+        exec: &Arc<Exec>,
+        view: &View,
+        options: ExecStartOptions,
+    ) -> Result<Option<Attached>> {
         self.tell(view, exec, &format!("exec_start: {}", exec.command()), None);
         match self.exec_bring_up(exec, view, &options).await {
             Ok((pid, attached)) => {
@@ -230,7 +271,8 @@ impl Engine {
         let request = &exec.request;
         let socket = self.config().attach_socket(&exec.id);
         let process = process(view, request, options, &self.inner.held)?;
-        let process = serde_json::to_vec(&process).map_err(|error| Error::system("specification").with_source(error))?;
+        let process = serde_json::to_vec(&process)
+            .map_err(|error| Error::system("specification").with_source(error))?;
         let output = LogUri {
             driver: Driver::None,
             path: "/".to_owned(),
@@ -242,21 +284,33 @@ impl Engine {
         let stdin = request.attach_stdin && !options.detach;
         let asked = ExecProcessRequest {
             container_id: exec.container.clone(),
-            stdin: if stdin { log_uri::STDIN.to_owned() } else { String::new() },
-            stderr: if request.tty { String::new() } else { output.clone() },
+            stdin: if stdin {
+                log_uri::STDIN.to_owned()
+            } else {
+                String::new()
+            },
+            stderr: if request.tty {
+                String::new()
+            } else {
+                output.clone()
+            },
             stdout: output,
             terminal: request.tty,
             spec: Some(any::json(any::PROCESS, process)),
             exec_id: exec.id.clone(),
         };
-        layer.tasks().exec(asked).await.map_err(|status| refused(&exec.container, &status))?;
+        layer
+            .tasks()
+            .exec(asked)
+            .await
+            .map_err(|status| refused(&exec.container, &status))?;
         failpoint::hit("engine.exec.created");
         let attached = match options.detach {
             true => None,
             false => {
                 let connection = Connection::open(&socket).await;
-                let connection =
-                    connection.map_err(|error| Error::system("attach to the output of an exec").with_source(error))?;
+                let connection = connection
+                    .map_err(|error| Error::system("attach to the output of an exec").with_source(error))?;
                 let wish = Wish {
                     stdin,
                     stdout: request.attach_stdout,
@@ -268,8 +322,15 @@ impl Engine {
                 Some(until_ended(wish.of(connection), exec.state.subscribe()))
             }
         };
-        let asked = StartRequest { container_id: exec.container.clone(), exec_id: exec.id.clone() };
-        let started = layer.tasks().start(asked).await.map_err(|status| refused(&exec.container, &status))?;
+        let asked = StartRequest {
+            container_id: exec.container.clone(),
+            exec_id: exec.id.clone(),
+        };
+        let started = layer
+            .tasks()
+            .start(asked)
+            .await
+            .map_err(|status| refused(&exec.container, &status))?;
         failpoint::hit("engine.exec.started");
         Ok((started.into_inner().pid, attached))
     }
@@ -286,7 +347,10 @@ impl Engine {
 
     /// Has the layer forget it.
     async fn exec_discard(&self, exec: &Exec) {
-        let asked = DeleteProcessRequest { container_id: exec.container.clone(), exec_id: exec.id.clone() };
+        let asked = DeleteProcessRequest {
+            container_id: exec.container.clone(),
+            exec_id: exec.id.clone(),
+        };
         match self.inner.layer.tasks().delete_process(asked).await {
             Err(status) if status.code() != Code::NotFound => {
                 tracing::debug!(%status, exec = exec.id, "the layer keeps an exec that has ended");
@@ -348,7 +412,9 @@ impl Engine {
         if let Some(code) = code {
             attributes.insert("exitCode".to_owned(), code.to_string());
         }
-        self.inner.events.publish("container", action, exec.container.clone(), attributes);
+        self.inner
+            .events
+            .publish("container", action, exec.container.clone(), attributes);
     }
 }
 
@@ -391,13 +457,22 @@ fn process(
     let mut process = spec::exec(record, user, request.privileged, held)?;
     process.args = request.cmd.clone().unwrap_or_default();
     process.terminal = request.tty;
-    let size = options.console_size.or(request.console_size).filter(|[height, width]| *height > 0 && *width > 0);
-    process.console_size =
-        size.filter(|_| request.tty).map(|[height, width]| spec::ConsoleSize { height, width });
+    let size = options
+        .console_size
+        .or(request.console_size)
+        .filter(|[height, width]| *height > 0 && *width > 0);
+    process.console_size = size
+        .filter(|_| request.tty)
+        .map(|[height, width]| spec::ConsoleSize { height, width });
     if !request.working_dir.is_empty() {
         process.cwd.clone_from(&request.working_dir);
     }
-    terminal(&mut process.env, record.config.tty, request.tty, record.config.env.as_deref().unwrap_or_default());
+    terminal(
+        &mut process.env,
+        record.config.tty,
+        request.tty,
+        record.config.env.as_deref().unwrap_or_default(),
+    );
     spec::add_environment(&mut process.env, request.env.iter().flatten());
     Ok(process)
 }
@@ -424,7 +499,11 @@ fn until_ended(attached: Attached, mut state: watch::Receiver<State>) -> Attache
     };
     let Attached { output, input, tty } = attached;
     let tail = stream::once(known).filter_map(std::future::ready);
-    Attached { output: Box::pin(output.chain(tail)), input, tty }
+    Attached {
+        output: Box::pin(output.chain(tail)),
+        input,
+        tty,
+    }
 }
 
 /// Waits for it to end.
@@ -464,7 +543,10 @@ mod tests {
         assert_eq!(execs.of("c"), ["1", "2"]);
         execs.forget("c");
         assert!(execs.of("c").is_empty() && execs.find("1").is_err());
-        assert_eq!(execs.find("2").unwrap().now(), State::Ended { code: KILLED, pid: 7 });
+        assert_eq!(
+            execs.find("2").unwrap().now(),
+            State::Ended { code: KILLED, pid: 7 }
+        );
         assert_eq!(execs.find("3").unwrap().now(), State::Created);
     }
 
@@ -485,7 +567,11 @@ mod tests {
     fn a_terminal_has_a_name_and_only_a_terminal_has() {
         let env = |was: bool, is: bool, own: &[&str]| {
             let own: Vec<String> = own.iter().map(|text| (*text).to_owned()).collect();
-            let mut env: Vec<String> = if was { vec!["TERM=xterm".to_owned()] } else { Vec::new() };
+            let mut env: Vec<String> = if was {
+                vec!["TERM=xterm".to_owned()]
+            } else {
+                Vec::new()
+            };
             spec::add_environment(&mut env, &own);
             terminal(&mut env, was, is, &own);
             env

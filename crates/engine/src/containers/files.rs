@@ -18,7 +18,14 @@ pub(crate) fn write(dir: &Path, record: &Record, address: Option<IpAddr>, on_hos
     fs::write(dir.join("hosts"), hosts(record, address, on_host))?;
     let path = dir.join("resolv.conf");
     let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    fs::write(path, if on_host && !asks(record) { host } else { resolv_conf(record, &host) })
+    fs::write(
+        path,
+        if on_host && !asks(record) {
+            host
+        } else {
+            resolv_conf(record, &host)
+        },
+    )
 }
 
 /// Whether the container names resolvers, domains or options of its own.
@@ -43,7 +50,11 @@ fn hosts(record: &Record, address: Option<IpAddr>, on_host: bool) -> String {
     for extra in record.host_config.extra_hosts.iter().flatten() {
         if let Some((name, ip)) = extra.split_once([':', '=']) {
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "{}\t{name}", ip.trim_start_matches('[').trim_end_matches(']'));
+            let _ = writeln!(
+                text,
+                "{}\t{name}",
+                ip.trim_start_matches('[').trim_end_matches(']')
+            );
         }
     }
     if let Some(address) = address {
@@ -66,16 +77,31 @@ fn resolv_conf(record: &Record, host: &str) -> String {
     let mut options = wishes(&record.host_config.dns_options);
     let of_host = |keyword: &str| {
         host.lines()
-            .filter_map(|line| line.split_whitespace().next().filter(|first| *first == keyword).map(|_| line))
-            .map(|line| line.split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>())
+            .filter_map(|line| {
+                line.split_whitespace()
+                    .next()
+                    .filter(|first| *first == keyword)
+                    .map(|_| line)
+            })
+            .map(|line| {
+                line.split_whitespace()
+                    .skip(1)
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
             .collect::<Vec<_>>()
     };
     if servers.is_empty() {
         let reachable = |server: &String| {
             let bare = server.split('%').next().unwrap_or(server);
-            bare.parse::<IpAddr>().is_ok_and(|ip| !ip.is_loopback() && ip.is_ipv4())
+            bare.parse::<IpAddr>()
+                .is_ok_and(|ip| !ip.is_loopback() && ip.is_ipv4())
         };
-        servers = of_host("nameserver").into_iter().filter_map(|words| words.into_iter().next()).filter(reachable).collect();
+        servers = of_host("nameserver")
+            .into_iter()
+            .filter_map(|words| words.into_iter().next())
+            .filter(reachable)
+            .collect();
     }
     if servers.is_empty() {
         servers = FALLBACK.iter().map(|server| (*server).to_owned()).collect();
@@ -106,9 +132,16 @@ mod tests {
 
     #[test]
     fn the_hosts_resolvers_are_passed_on_but_for_its_loopback() {
-        let host = "# c\nnameserver 127.0.0.53\nnameserver 10.0.0.2\nnameserver ::1\nsearch a b\noptions ndots:0\n";
-        assert_eq!(resolv_conf(&record(), host), "nameserver 10.0.0.2\nsearch a b\noptions ndots:0\n");
-        assert_eq!(resolv_conf(&record(), ""), "nameserver 8.8.8.8\nnameserver 8.8.4.4\n");
+        let host =
+            "# c\nnameserver 127.0.0.53\nnameserver 10.0.0.2\nnameserver ::1\nsearch a b\noptions ndots:0\n";
+        assert_eq!(
+            resolv_conf(&record(), host),
+            "nameserver 10.0.0.2\nsearch a b\noptions ndots:0\n"
+        );
+        assert_eq!(
+            resolv_conf(&record(), ""),
+            "nameserver 8.8.8.8\nnameserver 8.8.4.4\n"
+        );
         let mut own = record();
         own.host_config.dns = Some(vec!["1.1.1.1".into()]);
         own.host_config.dns_search = Some(vec![".".into()]);

@@ -8,11 +8,32 @@ use super::View;
 use crate::{Error, Result};
 
 const KNOWN: &[&str] = &[
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network",
-    "publish", "since", "status", "volume",
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
 ];
 
-const STATES: [&str; 7] = ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
+const STATES: [&str; 7] = [
+    "created",
+    "running",
+    "paused",
+    "restarting",
+    "removing",
+    "exited",
+    "dead",
+];
 
 /// A request's filters, read once.
 #[derive(Debug)]
@@ -34,7 +55,10 @@ struct Pattern(String, Option<Regex>);
 
 impl Pattern {
     fn all(values: &[String]) -> Vec<Self> {
-        values.iter().map(|value| Self(value.clone(), Regex::new(value).ok())).collect()
+        values
+            .iter()
+            .map(|value| Self(value.clone(), Regex::new(value).ok()))
+            .collect()
     }
 
     fn matches(&self, text: &str) -> bool {
@@ -56,7 +80,11 @@ impl Ports {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last) = (first.parse().ok()?, last.parse().ok()?);
         let known = ["tcp", "udp", "sctp"].contains(&protocol);
-        (known && first <= last).then(|| Self { first, last, protocol: protocol.to_owned() })
+        (known && first <= last).then(|| Self {
+            first,
+            last,
+            protocol: protocol.to_owned(),
+        })
     }
 
     fn all(filters: &Filters, key: &str) -> Result<Vec<Self>> {
@@ -76,15 +104,27 @@ impl<'a> Filter<'a> {
     pub(super) fn new(filters: &'a Filters, created: impl Fn(&str) -> Result<Timestamp>) -> Result<Self> {
         filters.check(KNOWN).map_err(Error::invalid)?;
         let wrong = |key: &str, value: &str| Error::invalid(format!("invalid filter '{key}={value}'"));
-        let within = |key: &str, known: &[&str]| match filters.values(key).iter().find(|value| !known.contains(&value.as_str())) {
+        let within = |key: &str, known: &[&str]| match filters
+            .values(key)
+            .iter()
+            .find(|value| !known.contains(&value.as_str()))
+        {
             Some(value) => Err(wrong(key, value)),
             None => Ok(()),
         };
         within("status", &STATES)?;
         within("health", &["none", "starting", "healthy", "unhealthy"])?;
         let exited = filters.values("exited").iter();
-        let exited = exited.map(|value| value.parse().map_err(|_| wrong("exited", value))).collect::<Result<_>>()?;
-        let moments = |key: &str| filters.values(key).iter().map(|name| created(name)).collect::<Result<Vec<_>>>();
+        let exited = exited
+            .map(|value| value.parse().map_err(|_| wrong("exited", value)))
+            .collect::<Result<_>>()?;
+        let moments = |key: &str| {
+            filters
+                .values(key)
+                .iter()
+                .map(|name| created(name))
+                .collect::<Result<Vec<_>>>()
+        };
         Ok(Self {
             filters,
             names: Pattern::all(filters.values("name")),
@@ -101,9 +141,14 @@ impl<'a> Filter<'a> {
     /// What can be said before the row is made.
     pub(super) fn early(&self, view: &View) -> bool {
         let (record, state) = (&view.record, &view.state);
-        let any = |patterns: &[Pattern], text: &str| patterns.is_empty() || patterns.iter().any(|one| one.matches(text));
+        let any = |patterns: &[Pattern], text: &str| {
+            patterns.is_empty() || patterns.iter().any(|one| one.matches(text))
+        };
         let named = self.names.is_empty()
-            || self.names.iter().any(|one| one.matches(&record.name) || one.matches(&format!("/{}", record.name)));
+            || self
+                .names
+                .iter()
+                .any(|one| one.matches(&record.name) || one.matches(&format!("/{}", record.name)));
         named
             && any(&self.ids, &record.id)
             && self.before.is_none_or(|before| record.created < before)
@@ -131,13 +176,16 @@ impl<'a> Filter<'a> {
         let networks = &row.network_settings.networks;
         self.filters.labels(&row.labels)
             && self.filters.any("network", |value| {
-                networks.iter().any(|(name, settings)| name == value || settings.network_id == value)
+                networks
+                    .iter()
+                    .any(|(name, settings)| name == value || settings.network_id == value)
             })
             && (self.published.is_empty()
                 || row.ports.iter().any(|port| {
                     port.public_port != 0
                         && self.published.iter().any(|wanted| {
-                            wanted.has(port.public_port, &port.kind) || wanted.has(port.private_port, &port.kind)
+                            wanted.has(port.public_port, &port.kind)
+                                || wanted.has(port.private_port, &port.kind)
                         })
                 }))
     }
@@ -147,7 +195,8 @@ impl<'a> Filter<'a> {
 fn stands_on(name: &str, id: &str, value: &str) -> bool {
     let hex = id.strip_prefix("sha256:").unwrap_or(id);
     let wanted = value.strip_prefix("sha256:").unwrap_or(value);
-    let by_id = wanted.len() >= 4 && wanted.bytes().all(|byte| byte.is_ascii_hexdigit()) && hex.starts_with(wanted);
+    let by_id =
+        wanted.len() >= 4 && wanted.bytes().all(|byte| byte.is_ascii_hexdigit()) && hex.starts_with(wanted);
     by_id || short(name) == short(value)
 }
 
@@ -177,11 +226,19 @@ mod tests {
             exit_code: 3,
             ..State::default()
         };
-        View { record: Arc::new(record), state, endpoint: None, removed: false }
+        View {
+            record: Arc::new(record),
+            state,
+            endpoint: None,
+            removed: false,
+        }
     }
 
     fn created(name: &str) -> Result<Timestamp> {
-        name.parse().ok().and_then(|second| Timestamp::from_second(second).ok()).ok_or_else(|| Error::not_found(name))
+        name.parse()
+            .ok()
+            .and_then(|second| Timestamp::from_second(second).ok())
+            .ok_or_else(|| Error::not_found(name))
     }
 
     #[test]
@@ -205,7 +262,11 @@ mod tests {
             (r#"{"volume":["/x"]}"#, false),
         ] {
             let filters = Filters::parse(text).unwrap();
-            assert_eq!(Filter::new(&filters, created).unwrap().early(&view()), expected, "{text}");
+            assert_eq!(
+                Filter::new(&filters, created).unwrap().early(&view()),
+                expected,
+                "{text}"
+            );
         }
     }
 

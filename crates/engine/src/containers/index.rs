@@ -74,7 +74,13 @@ impl Index {
 
     /// All, in the order of their ids.
     pub(crate) fn all(&self) -> Vec<Arc<Container>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).by_id.values().cloned().collect()
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .by_id
+            .values()
+            .cloned()
+            .collect()
     }
 
     /// Finds a container as Docker does: by its whole id, then by its name, then by the beginning of its id.
@@ -91,10 +97,15 @@ impl Index {
         if reference.is_empty() {
             return Err(missing());
         }
-        let mut matches = maps.by_id.range(reference.to_owned()..).take_while(|(id, _)| id.starts_with(reference));
+        let mut matches = maps
+            .by_id
+            .range(reference.to_owned()..)
+            .take_while(|(id, _)| id.starts_with(reference));
         match (matches.next(), matches.next()) {
             (Some((_, container)), None) => Ok(container.clone()),
-            (Some(_), Some(_)) => Err(Error::invalid(format!("Multiple IDs found with provided prefix: {reference}"))),
+            (Some(_), Some(_)) => Err(Error::invalid(format!(
+                "Multiple IDs found with provided prefix: {reference}"
+            ))),
             _ => Err(missing()),
         }
     }

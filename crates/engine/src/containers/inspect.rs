@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use lighter_engine_api::{
-    ContainerInspectResponse, ContainerState, EndpointSettings, GraphDriver, NetworkSettings, PortBinding, PortMap, go,
+    ContainerInspectResponse, ContainerState, EndpointSettings, GraphDriver, NetworkSettings, PortBinding,
+    PortMap, go,
 };
 
 use super::{Phase, State, View};
@@ -42,7 +43,10 @@ impl Engine {
             app_armor_profile: String::new(),
             exec_ids: (!execs.is_empty()).then_some(execs),
             host_config: record.host_config.clone(),
-            graph_driver: GraphDriver { data: None, name: SNAPSHOTTER.to_owned() },
+            graph_driver: GraphDriver {
+                data: None,
+                name: SNAPSHOTTER.to_owned(),
+            },
             size_rw: size.then_some(0),
             size_root_fs: size.then_some(0),
             mounts: record.mounts.clone(),
@@ -79,7 +83,9 @@ fn network_settings(view: &View, bridge: &str) -> NetworkSettings {
     let main = networks.get("bridge").cloned().unwrap_or_default();
     NetworkSettings {
         sandbox_id: own.map(|_| view.record.id.clone()).unwrap_or_default(),
-        sandbox_key: own.map(|endpoint| endpoint.netns.to_string_lossy().into_owned()).unwrap_or_default(),
+        sandbox_key: own
+            .map(|endpoint| endpoint.netns.to_string_lossy().into_owned())
+            .unwrap_or_default(),
         ports: ports(view),
         endpoint_id: main.endpoint_id,
         gateway: main.gateway,
@@ -101,7 +107,10 @@ pub(super) fn networks(view: &View, bridge: &str) -> BTreeMap<String, EndpointSe
         mode if mode.starts_with("container:") => return BTreeMap::new(),
         other => (other, String::new()),
     };
-    let asked = record.networks.get(name).or_else(|| record.networks.get("default"));
+    let asked = record
+        .networks
+        .get(name)
+        .or_else(|| record.networks.get("default"));
     let mut settings = asked.cloned().unwrap_or_default();
     // One that was never started is on no network yet.
     if view.state.started.is_some() || view.state.phase.alive() {
@@ -122,13 +131,25 @@ pub(super) fn networks(view: &View, bridge: &str) -> BTreeMap<String, EndpointSe
 /// The ports of a container on the bridge: where they are published, or nothing where they are only exposed.
 pub(super) fn ports(view: &View) -> PortMap {
     let mut map = PortMap::new();
-    let Some(endpoint) = view.endpoint.as_ref().filter(|endpoint| endpoint.link.is_some()) else { return map };
-    for port in view.record.config.exposed_ports.iter().flatten().map(|(port, _)| port) {
+    let Some(endpoint) = view.endpoint.as_ref().filter(|endpoint| endpoint.link.is_some()) else {
+        return map;
+    };
+    for port in view
+        .record
+        .config
+        .exposed_ports
+        .iter()
+        .flatten()
+        .map(|(port, _)| port)
+    {
         map.insert(port.clone(), None);
     }
     for port in &endpoint.ports {
         let name = format!("{}/{}", port.container_port, port.protocol);
-        let binding = PortBinding { host_ip: port.host_ip.to_string(), host_port: port.host_port.to_string() };
+        let binding = PortBinding {
+            host_ip: port.host_ip.to_string(),
+            host_port: port.host_port.to_string(),
+        };
         map.entry(name).or_default().get_or_insert_default().push(binding);
     }
     map

@@ -23,7 +23,13 @@ pub struct ListOptions {
 impl Engine {
     /// Containers, the newest first.
     pub fn list(&self, options: ListOptions) -> Result<Vec<ContainerSummary>> {
-        let mut views: Vec<_> = self.inner.containers.all().iter().map(|container| container.view()).collect();
+        let mut views: Vec<_> = self
+            .inner
+            .containers
+            .all()
+            .iter()
+            .map(|container| container.view())
+            .collect();
         views.retain(|view| !view.removed);
         views.sort_by(|a, b| (b.record.created, &b.record.id).cmp(&(a.record.created, &a.record.id)));
         let filter = Filter::new(&options.filters, |name| {
@@ -33,8 +39,13 @@ impl Engine {
         let everything = options.all || options.limit.is_some() || options.filters.contains("status");
         let now = self.inner.config.clock.now();
         let bridge = self.inner.network.info().id;
-        let wanted = views.iter().filter(|view| everything || running(view.state.phase)).filter(|view| filter.early(view));
-        let summaries = wanted.map(|view| summary(view, &bridge, now)).filter(|summary| filter.late(summary));
+        let wanted = views
+            .iter()
+            .filter(|view| everything || running(view.state.phase))
+            .filter(|view| filter.early(view));
+        let summaries = wanted
+            .map(|view| summary(view, &bridge, now))
+            .filter(|summary| filter.late(summary));
         Ok(summaries.take(options.limit.unwrap_or(usize::MAX)).collect())
     }
 }
@@ -67,14 +78,24 @@ fn summary(view: &View, bridge: &str, now: Timestamp) -> ContainerSummary {
             network_mode: record.host_config.network_mode.clone(),
             annotations: record.host_config.annotations.clone(),
         },
-        network_settings: SummaryNetworkSettings { networks: inspect::networks(view, bridge) },
+        network_settings: SummaryNetworkSettings {
+            networks: inspect::networks(view, bridge),
+        },
         mounts,
     }
 }
 
 fn command(record: &Record) -> String {
-    let quoted = |text: &String| if text.contains(' ') { format!("'{text}'") } else { text.clone() };
-    let words: Vec<String> = std::iter::once(record.path.clone()).chain(record.args.iter().map(quoted)).collect();
+    let quoted = |text: &String| {
+        if text.contains(' ') {
+            format!("'{text}'")
+        } else {
+            text.clone()
+        }
+    };
+    let words: Vec<String> = std::iter::once(record.path.clone())
+        .chain(record.args.iter().map(quoted))
+        .collect();
     words.join(" ")
 }
 
@@ -82,7 +103,11 @@ fn ports(view: &View) -> Vec<Port> {
     let mut list = Vec::new();
     for (name, bindings) in inspect::ports(view) {
         let (number, kind) = name.split_once('/').unwrap_or((&name, "tcp"));
-        let port = Port { private_port: number.parse().unwrap_or(0), kind: kind.to_owned(), ..Port::default() };
+        let port = Port {
+            private_port: number.parse().unwrap_or(0),
+            kind: kind.to_owned(),
+            ..Port::default()
+        };
         match bindings {
             None => list.push(port),
             Some(bindings) => list.extend(bindings.into_iter().map(|binding| Port {
@@ -97,7 +122,8 @@ fn ports(view: &View) -> Vec<Port> {
 
 /// `Up 3 minutes`, in Docker's words.
 fn status(state: &State, now: Timestamp) -> String {
-    let since = |time: Option<Timestamp>| human(time.map_or(SignedDuration::ZERO, |time| now.duration_since(time)));
+    let since =
+        |time: Option<Timestamp>| human(time.map_or(SignedDuration::ZERO, |time| now.duration_since(time)));
     match state.phase {
         Phase::Running => format!("Up {}", since(state.started)),
         Phase::Paused => format!("Up {} (Paused)", since(state.started)),
@@ -160,7 +186,16 @@ mod tests {
         let now = Timestamp::from_second(1000).unwrap();
         let told = |phase, exit_code| {
             let at = |second| Timestamp::from_second(second).ok();
-            status(&State { phase, exit_code, started: at(700), finished: at(998), ..State::default() }, now)
+            status(
+                &State {
+                    phase,
+                    exit_code,
+                    started: at(700),
+                    finished: at(998),
+                    ..State::default()
+                },
+                now,
+            )
         };
         assert_eq!(told(Phase::Running, 0), "Up 5 minutes");
         assert_eq!(told(Phase::Paused, 0), "Up 5 minutes (Paused)");

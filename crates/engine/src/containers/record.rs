@@ -34,10 +34,6 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn short_id(&self) -> &str {
-        self.id.get(..12).unwrap_or(&self.id)
-    }
-
     /// Whether the json-file log is written.
     pub(crate) fn logs_to_file(&self) -> bool {
         self.host_config.log_config.kind == "json-file"
@@ -109,8 +105,14 @@ pub(crate) mod tests {
             id: "0123456789abcdef".repeat(4),
             name: "web".into(),
             created: Timestamp::UNIX_EPOCH,
-            config: ContainerConfig { hostname: "box".into(), ..ContainerConfig::default() },
-            host_config: HostConfig { shm_size: 64 << 20, ..HostConfig::default() },
+            config: ContainerConfig {
+                hostname: "box".into(),
+                ..ContainerConfig::default()
+            },
+            host_config: HostConfig {
+                shm_size: 64 << 20,
+                ..HostConfig::default()
+            },
             networks: BTreeMap::new(),
             image_id: String::new(),
             manifest: String::new(),

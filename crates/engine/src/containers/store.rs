@@ -24,7 +24,9 @@ fn failed(error: lighter_meta::Error) -> Error {
 impl Store {
     /// Opens the database below `data_root`.
     pub(crate) fn open(data_root: &Path) -> Result<Self> {
-        Db::open(&data_root.join("engine").join("meta.db"), FORMAT).map(Self).map_err(failed)
+        Db::open(&data_root.join("engine").join("meta.db"), FORMAT)
+            .map(Self)
+            .map_err(failed)
     }
 
     /// All containers, each with its last state.
@@ -69,7 +71,11 @@ impl Store {
             tx.delete(STATES, &id)?;
             tx.delete(RECORDS, &id).map(drop)
         };
-        let durability = if durable { Durability::Power } else { Durability::Kill };
+        let durability = if durable {
+            Durability::Power
+        } else {
+            Durability::Kill
+        };
         self.0.write_async(durability, write).await.map_err(failed)
     }
 }

@@ -14,7 +14,11 @@ const DEFAULT: &str = "-ef";
 impl Engine {
     /// Runs `ps` with `arguments` and keeps the container's processes.
     pub async fn top(&self, name: &str, arguments: &str) -> Result<ContainerTopResponse> {
-        let arguments = if arguments.trim().is_empty() { DEFAULT } else { arguments };
+        let arguments = if arguments.trim().is_empty() {
+            DEFAULT
+        } else {
+            arguments
+        };
         let arguments: Vec<&str> = arguments.split_whitespace().collect();
         check(&arguments)?;
         let container = self.inner.containers.find(name)?;
@@ -28,9 +32,22 @@ impl Engine {
             phase if !phase.alive() => return Err(Error::conflict(format!("container {id} is not running"))),
             _ => {}
         }
-        let asked = ListPidsRequest { container_id: id.clone() };
-        let listed = self.inner.layer.tasks().list_pids(asked).await.map_err(|status| Error::from_layer(&status))?;
-        let pids: HashSet<u32> = listed.into_inner().processes.iter().map(|process| process.pid).collect();
+        let asked = ListPidsRequest {
+            container_id: id.clone(),
+        };
+        let listed = self
+            .inner
+            .layer
+            .tasks()
+            .list_pids(asked)
+            .await
+            .map_err(|status| Error::from_layer(&status))?;
+        let pids: HashSet<u32> = listed
+            .into_inner()
+            .processes
+            .iter()
+            .map(|process| process.pid)
+            .collect();
         let output = tokio::process::Command::new("ps").args(&arguments).output().await;
         let output = output.map_err(|error| Error::system("error running ps").with_source(error))?;
         if !output.status.success() {
@@ -45,10 +62,12 @@ impl Engine {
 /// Whether the arguments are harmless. Source: dockerd refuses a format whose column named PID is another.
 fn check(arguments: &[&str]) -> Result<()> {
     let fields = arguments.join(" ");
-    let renamed = fields.split(|byte: char| byte == ',' || byte.is_whitespace()).find_map(|field| {
-        let (field, title) = field.trim_start_matches('-').split_once('=')?;
-        (title.eq_ignore_ascii_case("pid") && !field.ends_with("pid")).then(|| format!("{field}={title}"))
-    });
+    let renamed = fields
+        .split(|byte: char| byte == ',' || byte.is_whitespace())
+        .find_map(|field| {
+            let (field, title) = field.trim_start_matches('-').split_once('=')?;
+            (title.eq_ignore_ascii_case("pid") && !field.ends_with("pid")).then(|| format!("{field}={title}"))
+        });
     match renamed {
         Some(field) => Err(Error::invalid(format!("specifying \"{field}\" is not allowed"))),
         None => Ok(()),
@@ -57,7 +76,12 @@ fn check(arguments: &[&str]) -> Result<()> {
 
 fn table(text: &str, pids: &HashSet<u32>) -> Result<ContainerTopResponse> {
     let mut lines = text.lines();
-    let titles: Vec<String> = lines.next().unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    let titles: Vec<String> = lines
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
     let column = titles.iter().position(|title| title == "PID");
     let column = column.ok_or_else(|| Error::invalid("Couldn't find PID field in ps output"))?;
     let mut processes = Vec::new();
@@ -97,7 +121,10 @@ mod tests {
         let found = table(text, &HashSet::from([7])).unwrap();
         assert_eq!(found.titles, ["UID", "PID", "PPID", "CMD"]);
         assert_eq!(found.processes, [["root", "7", "1", "sh -c true"]]);
-        assert_eq!(table("UID CMD\n", &HashSet::new()).unwrap_err().message, "Couldn't find PID field in ps output");
+        assert_eq!(
+            table("UID CMD\n", &HashSet::new()).unwrap_err().message,
+            "Couldn't find PID field in ps output"
+        );
     }
 
     #[test]

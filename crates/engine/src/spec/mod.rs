@@ -9,8 +9,8 @@ pub(crate) mod user;
 use std::path::Path;
 
 pub(crate) use resources::devices;
-pub(crate) use types::{Process, Spec};
-use types::{Capabilities, ConsoleSize, Linux, Mount, Namespace, Root};
+use types::{Capabilities, Linux, Mount, Namespace, Root};
+pub(crate) use types::{ConsoleSize, Process, Spec};
 
 use crate::containers::Record;
 use crate::{Error, Result};
@@ -32,8 +32,13 @@ pub(crate) const MASKED: &[&str] = &[
 ];
 
 /// Paths that a container sees read-only.
-pub(crate) const READONLY: &[&str] =
-    &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub(crate) const READONLY: &[&str] = &[
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -51,8 +56,6 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) cgroup_parent: &'a str,
     /// The capabilities that this engine can give away.
     pub(crate) held: &'a [String],
-    /// The host has the unified hierarchy only.
-    pub(crate) unified: bool,
 }
 
 /// The specification of a container.
@@ -71,7 +74,10 @@ pub(crate) fn container(record: &Record, around: &Surroundings<'_>) -> Result<Sp
         terminal: record.config.tty,
         console_size: console_size(record),
         user: around.user.clone(),
-        args: std::iter::once(&record.path).chain(&record.args).cloned().collect(),
+        args: std::iter::once(&record.path)
+            .chain(&record.args)
+            .cloned()
+            .collect(),
         env: environment(record),
         cwd: match record.config.working_dir.as_str() {
             "" => "/".to_owned(),
@@ -85,9 +91,20 @@ pub(crate) fn container(record: &Record, around: &Surroundings<'_>) -> Result<Sp
     Ok(Spec {
         oci_version: "1.2.0",
         process,
-        root: Root { path: "rootfs", readonly: host.readonly_rootfs },
-        hostname: if host.uts_mode == "host" { String::new() } else { record.config.hostname.clone() },
-        domainname: if host.uts_mode == "host" { String::new() } else { record.config.domainname.clone() },
+        root: Root {
+            path: "rootfs",
+            readonly: host.readonly_rootfs,
+        },
+        hostname: if host.uts_mode == "host" {
+            String::new()
+        } else {
+            record.config.hostname.clone()
+        },
+        domainname: if host.uts_mode == "host" {
+            String::new()
+        } else {
+            record.config.domainname.clone()
+        },
         mounts: mounts(record, around),
         annotations: host.annotations.clone().unwrap_or_default(),
         linux: Linux {
@@ -106,7 +123,11 @@ pub(crate) fn container(record: &Record, around: &Surroundings<'_>) -> Result<Sp
 
 /// A further process in the container: as its first one, but for what the caller changes afterwards.
 pub(crate) fn exec(record: &Record, user: types::User, privileged: bool, held: &[String]) -> Result<Process> {
-    let capabilities = if privileged { held.to_vec() } else { capabilities(record, held)? };
+    let capabilities = if privileged {
+        held.to_vec()
+    } else {
+        capabilities(record, held)?
+    };
     Ok(Process {
         env: environment(record),
         cwd: match record.config.working_dir.as_str() {
@@ -125,7 +146,9 @@ pub(crate) fn exec(record: &Record, user: types::User, privileged: bool, held: &
 /// What of a request can be seen to be wrong before there is a container.
 pub(crate) fn validate(record: &Record, held: &[String]) -> Result<()> {
     let capabilities = capabilities(record, held)?;
-    Security::parse(record)?.seccomp(record.host_config.privileged, &capabilities).map(drop)
+    Security::parse(record)?
+        .seccomp(record.host_config.privileged, &capabilities)
+        .map(drop)
 }
 
 fn capabilities(record: &Record, held: &[String]) -> Result<Vec<String>> {
@@ -136,8 +159,16 @@ fn capabilities(record: &Record, held: &[String]) -> Result<Vec<String>> {
 
 /// Only root has them at work; for others they are a bound, as `execve` would leave it.
 fn for_user(capabilities: &[String], uid: u32) -> Capabilities {
-    let at_work = if uid == 0 { capabilities.to_vec() } else { Vec::new() };
-    Capabilities { bounding: capabilities.to_vec(), effective: at_work.clone(), permitted: at_work }
+    let at_work = if uid == 0 {
+        capabilities.to_vec()
+    } else {
+        Vec::new()
+    };
+    Capabilities {
+        bounding: capabilities.to_vec(),
+        effective: at_work.clone(),
+        permitted: at_work,
+    }
 }
 
 fn console_size(record: &Record) -> Option<ConsoleSize> {
@@ -159,8 +190,12 @@ fn environment(record: &Record) -> Vec<String> {
 /// Adds variables; `NAME` alone takes one away.
 pub(crate) fn add_environment<'a>(env: &mut Vec<String>, more: impl IntoIterator<Item = &'a String>) {
     for variable in more {
-        let name = variable.split_once('=').map_or(variable.as_str(), |(name, _)| name);
-        let place = env.iter().position(|old| old.split_once('=').is_some_and(|(old, _)| old == name));
+        let name = variable
+            .split_once('=')
+            .map_or(variable.as_str(), |(name, _)| name);
+        let place = env
+            .iter()
+            .position(|old| old.split_once('=').is_some_and(|(old, _)| old == name));
         match (place, variable.contains('=')) {
             (Some(place), true) => env[place].clone_from(variable),
             (Some(place), false) => drop(env.remove(place)),
@@ -182,21 +217,39 @@ fn cgroup(record: &Record, default_parent: &str) -> String {
 fn namespaces(record: &Record, around: &Surroundings<'_>) -> Vec<Namespace> {
     let host = &record.host_config;
     let of = |pid: Option<u32>, name: &str| pid.map(|pid| format!("/proc/{pid}/ns/{name}"));
-    let mut list = vec![Namespace { kind: "mount", path: None }];
+    let mut list = vec![Namespace {
+        kind: "mount",
+        path: None,
+    }];
     if let Some(path) = &around.network {
-        list.push(Namespace { kind: "network", path: Some(path.clone()) });
+        list.push(Namespace {
+            kind: "network",
+            path: Some(path.clone()),
+        });
     }
     if host.uts_mode != "host" {
-        list.push(Namespace { kind: "uts", path: None });
+        list.push(Namespace {
+            kind: "uts",
+            path: None,
+        });
     }
     if host.pid_mode != "host" {
-        list.push(Namespace { kind: "pid", path: of(around.pid_of, "pid") });
+        list.push(Namespace {
+            kind: "pid",
+            path: of(around.pid_of, "pid"),
+        });
     }
     if host.ipc_mode != "host" {
-        list.push(Namespace { kind: "ipc", path: of(around.ipc_of, "ipc") });
+        list.push(Namespace {
+            kind: "ipc",
+            path: of(around.ipc_of, "ipc"),
+        });
     }
     if host.cgroupns_mode == "private" {
-        list.push(Namespace { kind: "cgroup", path: None });
+        list.push(Namespace {
+            kind: "cgroup",
+            path: None,
+        });
     }
     list
 }
@@ -206,15 +259,22 @@ fn sysctls(record: &Record, around: &Surroundings<'_>) -> std::collections::BTre
     // With a network of its own a container may open low ports and ping without being root there.
     let own_network = around.network.is_some() && !record.host_config.network_mode.starts_with("container:");
     if own_network {
-        all.entry("net.ipv4.ip_unprivileged_port_start".to_owned()).or_insert_with(|| "0".to_owned());
-        all.entry("net.ipv4.ping_group_range".to_owned()).or_insert_with(|| "0 2147483647".to_owned());
+        all.entry("net.ipv4.ip_unprivileged_port_start".to_owned())
+            .or_insert_with(|| "0".to_owned());
+        all.entry("net.ipv4.ping_group_range".to_owned())
+            .or_insert_with(|| "0 2147483647".to_owned());
     }
     all
 }
 
 /// A shared or slave bind needs a root that lets mounts through.
 fn propagation(record: &Record) -> Option<&'static str> {
-    let has = |names: [&str; 2]| record.mounts.iter().any(|mount| names.contains(&mount.propagation.as_str()));
+    let has = |names: [&str; 2]| {
+        record
+            .mounts
+            .iter()
+            .any(|mount| names.contains(&mount.propagation.as_str()))
+    };
     match (has(["shared", "rshared"]), has(["slave", "rslave"])) {
         (true, _) => Some("rshared"),
         (false, true) => Some("rslave"),
@@ -236,36 +296,76 @@ fn mounts(record: &Record, around: &Surroundings<'_>) -> Vec<Mount> {
     let access = if host.privileged { "rw" } else { "ro" };
     let mut list = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev",
+            "tmpfs",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
+        ),
         mount(
             "/dev/pts",
             "devpts",
             "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+            &[
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+                "gid=5",
+            ],
         ),
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access]),
-        mount("/sys/fs/cgroup", "cgroup", "cgroup", &[access, "nosuid", "noexec", "nodev"]),
+        mount(
+            "/sys/fs/cgroup",
+            "cgroup",
+            "cgroup",
+            &[access, "nosuid", "noexec", "nodev"],
+        ),
     ];
     if host.ipc_mode == "host" {
         list.push(mount("/dev/mqueue", "bind", "/dev/mqueue", &["rbind"]));
         list.push(mount("/dev/shm", "bind", "/dev/shm", &["rbind"]));
     } else {
         let size = format!("size={}", host.shm_size);
-        list.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
-        list.push(mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size]));
+        list.push(mount(
+            "/dev/mqueue",
+            "mqueue",
+            "mqueue",
+            &["nosuid", "noexec", "nodev"],
+        ));
+        list.push(mount(
+            "/dev/shm",
+            "tmpfs",
+            "shm",
+            &["nosuid", "noexec", "nodev", "mode=1777", &size],
+        ));
     }
     let mut own = own_mounts(record);
-    for (destination, file) in
-        [("/etc/resolv.conf", "resolv.conf"), ("/etc/hostname", "hostname"), ("/etc/hosts", "hosts")]
-    {
+    for (destination, file) in [
+        ("/etc/resolv.conf", "resolv.conf"),
+        ("/etc/hostname", "hostname"),
+        ("/etc/hosts", "hosts"),
+    ] {
         if !own.iter().any(|mount| mount.destination == destination) {
             let source = around.dir.join(file);
-            own.push(mount(destination, "bind", &source.to_string_lossy(), &["rbind", "rprivate"]));
+            own.push(mount(
+                destination,
+                "bind",
+                &source.to_string_lossy(),
+                &["rbind", "rprivate"],
+            ));
         }
     }
     // A mount of the user's takes the place of one of ours, and outer ones come before those inside them.
     list.retain(|ours| !own.iter().any(|own| own.destination == ours.destination));
-    own.sort_by_key(|mount| mount.destination.split('/').filter(|part| !part.is_empty()).count());
+    own.sort_by_key(|mount| {
+        mount
+            .destination
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .count()
+    });
     list.extend(own);
     list
 }
@@ -279,7 +379,13 @@ fn own_mounts(record: &Record) -> Vec<Mount> {
                 if !point.rw {
                     options.push("ro".to_owned());
                 }
-                options.extend(point.mode.split(',').filter(|option| !option.is_empty()).map(str::to_owned));
+                options.extend(
+                    point
+                        .mode
+                        .split(',')
+                        .filter(|option| !option.is_empty())
+                        .map(str::to_owned),
+                );
                 list.push(Mount {
                     destination: point.destination.clone(),
                     kind: "tmpfs".to_owned(),
@@ -288,7 +394,11 @@ fn own_mounts(record: &Record) -> Vec<Mount> {
                 });
             }
             _ => {
-                let propagation = if point.propagation.is_empty() { "rprivate" } else { &point.propagation };
+                let propagation = if point.propagation.is_empty() {
+                    "rprivate"
+                } else {
+                    &point.propagation
+                };
                 let mut options = vec!["rbind", propagation];
                 if !point.rw {
                     options.push("ro");
@@ -337,9 +447,9 @@ impl Security {
             };
             match (key, value) {
                 ("no-new-privileges", value) => {
-                    security.no_new_privileges = value.parse().map_err(|_| {
-                        Error::invalid(format!("invalid --security-opt 2: \"{option}\""))
-                    })?;
+                    security.no_new_privileges = value
+                        .parse()
+                        .map_err(|_| Error::invalid(format!("invalid --security-opt 2: \"{option}\"")))?;
                 }
                 ("seccomp", "builtin") => security.seccomp = None,
                 ("seccomp", value) => security.seccomp = Some(value.to_owned()),
@@ -347,7 +457,9 @@ impl Security {
                 // Neither is at work here, so there is nothing to be confined by.
                 ("apparmor", "unconfined") | ("label", "disable") | ("writable-cgroups", "false") => {}
                 ("apparmor" | "label" | "writable-cgroups", _) => {
-                    return Err(Error::not_implemented(format!("--security-opt {option} is not supported")));
+                    return Err(Error::not_implemented(format!(
+                        "--security-opt {option} is not supported"
+                    )));
                 }
                 _ => return Err(Error::invalid(format!("invalid --security-opt 2: \"{option}\""))),
             }
@@ -379,7 +491,6 @@ mod tests {
             ipc_of: None,
             cgroup_parent: "/docker",
             held: &["CAP_CHOWN".to_owned(), "CAP_SYS_ADMIN".to_owned()],
-            unified: false,
         };
         serde_json::to_value(container(record, &around).unwrap()).unwrap()
     }
@@ -390,17 +501,41 @@ mod tests {
         let spec = spec(&record);
         assert_eq!(spec["process"]["args"], serde_json::json!(["sh", "-c", "true"]));
         assert_eq!(spec["process"]["env"], serde_json::json!([PATH, "HOSTNAME=box"]));
-        assert_eq!(spec["process"]["capabilities"]["effective"].as_array().unwrap().len(), 14);
+        assert_eq!(
+            spec["process"]["capabilities"]["effective"]
+                .as_array()
+                .unwrap()
+                .len(),
+            14
+        );
         assert_eq!(spec["linux"]["cgroupsPath"], format!("/docker/{}", record.id));
-        assert_eq!(spec["linux"]["maskedPaths"].as_array().unwrap().len(), MASKED.len());
-        assert_eq!(spec["linux"]["sysctl"]["net.ipv4.ip_unprivileged_port_start"], "0");
-        let destinations: Vec<_> =
-            spec["mounts"].as_array().unwrap().iter().map(|mount| mount["destination"].as_str().unwrap()).collect();
+        assert_eq!(
+            spec["linux"]["maskedPaths"].as_array().unwrap().len(),
+            MASKED.len()
+        );
+        assert_eq!(
+            spec["linux"]["sysctl"]["net.ipv4.ip_unprivileged_port_start"],
+            "0"
+        );
+        let destinations: Vec<_> = spec["mounts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|mount| mount["destination"].as_str().unwrap())
+            .collect();
         assert_eq!(
             destinations,
             [
-                "/proc", "/dev", "/dev/pts", "/sys", "/sys/fs/cgroup", "/dev/mqueue", "/dev/shm", "/etc/resolv.conf",
-                "/etc/hostname", "/etc/hosts"
+                "/proc",
+                "/dev",
+                "/dev/pts",
+                "/sys",
+                "/sys/fs/cgroup",
+                "/dev/mqueue",
+                "/dev/shm",
+                "/etc/resolv.conf",
+                "/etc/hostname",
+                "/etc/hosts"
             ]
         );
     }
@@ -411,8 +546,14 @@ mod tests {
         record.host_config.privileged = true;
         let spec = spec(&record);
         assert!(spec["linux"].get("seccomp").is_none() && spec["linux"].get("maskedPaths").is_none());
-        assert_eq!(spec["process"]["capabilities"]["bounding"], serde_json::json!(["CAP_CHOWN", "CAP_SYS_ADMIN"]));
-        assert_eq!(spec["linux"]["resources"]["devices"], serde_json::json!([{"allow": true, "access": "rwm"}]));
+        assert_eq!(
+            spec["process"]["capabilities"]["bounding"],
+            serde_json::json!(["CAP_CHOWN", "CAP_SYS_ADMIN"])
+        );
+        assert_eq!(
+            spec["linux"]["resources"]["devices"],
+            serde_json::json!([{"allow": true, "access": "rwm"}])
+        );
     }
 
     #[test]
@@ -426,6 +567,9 @@ mod tests {
     fn unknown_security_options_are_refused() {
         let mut record = record();
         record.host_config.security_opt = Some(vec!["nonsense".into()]);
-        assert_eq!(validate(&record, &[]).unwrap_err().message, "invalid --security-opt 1: \"nonsense\"");
+        assert_eq!(
+            validate(&record, &[]).unwrap_err().message,
+            "invalid --security-opt 1: \"nonsense\""
+        );
     }
 }

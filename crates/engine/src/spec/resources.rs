@@ -18,7 +18,10 @@ pub(crate) fn resources(host: &HostConfig, devices: &[(Device, String)]) -> Reso
     let unsigned = |value: i64| u64::try_from(value).ok().filter(|value| *value > 0);
     let (quota, period) = match u64::try_from(host.nano_cpus).unwrap_or(0) {
         0 => (positive(host.cpu_quota), unsigned(host.cpu_period)),
-        nano => (i64::try_from(nano * (PERIOD / 1000) / 1_000_000).ok(), Some(PERIOD)),
+        nano => (
+            i64::try_from(nano * (PERIOD / 1000) / 1_000_000).ok(),
+            Some(PERIOD),
+        ),
     };
     Resources {
         devices: device_rules(host, devices),
@@ -36,14 +39,25 @@ pub(crate) fn resources(host: &HostConfig, devices: &[(Device, String)]) -> Reso
             cpus: host.cpuset_cpus.clone(),
             mems: host.cpuset_mems.clone(),
         },
-        pids: host.pids_limit.filter(|limit| *limit != 0).map(|limit| Pids { limit: limit.max(-1) }),
-        block_io: (host.blkio_weight > 0).then_some(BlockIo { weight: host.blkio_weight }),
+        pids: host
+            .pids_limit
+            .filter(|limit| *limit != 0)
+            .map(|limit| Pids { limit: limit.max(-1) }),
+        block_io: (host.blkio_weight > 0).then_some(BlockIo {
+            weight: host.blkio_weight,
+        }),
     }
 }
 
 /// What Docker allows every container: the harmless devices, its terminals, and to make (not to use) any node.
 fn device_rules(host: &HostConfig, devices: &[(Device, String)]) -> Vec<DeviceRule> {
-    let rule = |allow, kind, major, minor, access: &str| DeviceRule { allow, kind, major, minor, access: access.to_owned() };
+    let rule = |allow, kind, major, minor, access: &str| DeviceRule {
+        allow,
+        kind,
+        major,
+        minor,
+        access: access.to_owned(),
+    };
     if host.privileged {
         return vec![rule(true, None, None, None, "rwm")];
     }
@@ -60,7 +74,13 @@ fn device_rules(host: &HostConfig, devices: &[(Device, String)]) -> Vec<DeviceRu
     // fuse
     rules.push(rule(false, Some('c'), Some(10), Some(229), "rwm"));
     for (device, access) in devices {
-        rules.push(rule(true, Some(device.kind), Some(device.major), Some(device.minor), access));
+        rules.push(rule(
+            true,
+            Some(device.kind),
+            Some(device.major),
+            Some(device.minor),
+            access,
+        ));
     }
     rules
 }
@@ -70,11 +90,18 @@ pub(crate) fn devices(host: &HostConfig) -> Result<Vec<(Device, String)>> {
     let mut found = Vec::new();
     if host.privileged {
         collect(Path::new("/dev"), "/dev", &mut found);
-        return Ok(found.into_iter().map(|device| (device, "rwm".to_owned())).collect());
+        return Ok(found
+            .into_iter()
+            .map(|device| (device, "rwm".to_owned()))
+            .collect());
     }
     let mut all = Vec::new();
     for mapping in host.devices.iter().flatten() {
-        let access = if mapping.cgroup_permissions.is_empty() { "rwm" } else { &mapping.cgroup_permissions };
+        let access = if mapping.cgroup_permissions.is_empty() {
+            "rwm"
+        } else {
+            &mapping.cgroup_permissions
+        };
         if !access.bytes().all(|byte| b"rwm".contains(&byte)) {
             return Err(Error::invalid(format!("invalid device mode: {access}")));
         }
@@ -87,9 +114,16 @@ pub(crate) fn devices(host: &HostConfig) -> Result<Vec<(Device, String)>> {
 
 fn mapped(mapping: &DeviceMapping, found: &mut Vec<Device>) -> Result<()> {
     let source = Path::new(&mapping.path_on_host);
-    let target = if mapping.path_in_container.is_empty() { &mapping.path_on_host } else { &mapping.path_in_container };
+    let target = if mapping.path_in_container.is_empty() {
+        &mapping.path_on_host
+    } else {
+        &mapping.path_in_container
+    };
     let failed = |why: &str| {
-        Error::system(format!("error gathering device information while adding custom device \"{}\": {why}", source.display()))
+        Error::system(format!(
+            "error gathering device information while adding custom device \"{}\": {why}",
+            source.display()
+        ))
     };
     let real = fs::canonicalize(source).map_err(|_| failed("no such file or directory"))?;
     if real.is_dir() {
@@ -97,7 +131,11 @@ fn mapped(mapping: &DeviceMapping, found: &mut Vec<Device>) -> Result<()> {
     } else if let Some(device) = node(&real, target) {
         found.push(device);
     }
-    if found.is_empty() { Err(failed("not a device node")) } else { Ok(()) }
+    if found.is_empty() {
+        Err(failed("not a device node"))
+    } else {
+        Ok(())
+    }
 }
 
 /// All device nodes below `dir`. What vanishes while it is walked is left out.
@@ -154,19 +192,40 @@ mod tests {
 
     #[test]
     fn cpus_become_a_quota() {
-        let host = HostConfig { nano_cpus: 1_500_000_000, memory: 64 << 20, memory_swap: 128 << 20, ..HostConfig::default() };
+        let host = HostConfig {
+            nano_cpus: 1_500_000_000,
+            memory: 64 << 20,
+            memory_swap: 128 << 20,
+            ..HostConfig::default()
+        };
         let resources = resources(&host, &[]);
-        assert_eq!((resources.cpu.quota, resources.cpu.period), (Some(150_000), Some(100_000)));
-        assert_eq!((resources.memory.limit, resources.memory.swap), (Some(64 << 20), Some(128 << 20)));
+        assert_eq!(
+            (resources.cpu.quota, resources.cpu.period),
+            (Some(150_000), Some(100_000))
+        );
+        assert_eq!(
+            (resources.memory.limit, resources.memory.swap),
+            (Some(64 << 20), Some(128 << 20))
+        );
         assert_eq!(resources.pids, None);
     }
 
     #[test]
     fn a_mapped_device_is_made_and_allowed() {
-        let mapping = DeviceMapping { path_on_host: "/dev/null".into(), path_in_container: "/dev/x".into(), cgroup_permissions: "r".into() };
-        let host = HostConfig { devices: Some(vec![mapping]), ..HostConfig::default() };
+        let mapping = DeviceMapping {
+            path_on_host: "/dev/null".into(),
+            path_in_container: "/dev/x".into(),
+            cgroup_permissions: "r".into(),
+        };
+        let host = HostConfig {
+            devices: Some(vec![mapping]),
+            ..HostConfig::default()
+        };
         let found = devices(&host).unwrap();
-        assert_eq!((found[0].0.path.as_str(), found[0].0.major, found[0].0.minor), ("/dev/x", 1, 3));
+        assert_eq!(
+            (found[0].0.path.as_str(), found[0].0.major, found[0].0.minor),
+            ("/dev/x", 1, 3)
+        );
         let rules = resources(&host, &found).devices;
         assert_eq!(rules.last().unwrap().access, "r");
     }

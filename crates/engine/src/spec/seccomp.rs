@@ -98,10 +98,15 @@ pub(crate) fn default(capabilities: &[String]) -> Seccomp {
 pub(crate) fn custom(json: &str, capabilities: &[String]) -> Result<Seccomp> {
     let profile: Profile = serde_json::from_str(json)
         .map_err(|error| Error::invalid(format!("Decoding seccomp profile failed: {error}")))?;
-    if profile.architectures.as_ref().is_some_and(|list| !list.is_empty())
+    if profile
+        .architectures
+        .as_ref()
+        .is_some_and(|list| !list.is_empty())
         && profile.arch_map.as_ref().is_some_and(|list| !list.is_empty())
     {
-        return Err(Error::invalid("both 'architectures' and 'archMap' are specified in the seccomp profile, use either 'architectures' or 'archMap'"));
+        return Err(Error::invalid(
+            "both 'architectures' and 'archMap' are specified in the seccomp profile, use either 'architectures' or 'archMap'",
+        ));
     }
     Ok(resolve(&profile, capabilities))
 }
@@ -109,30 +114,53 @@ pub(crate) fn custom(json: &str, capabilities: &[String]) -> Result<Seccomp> {
 fn resolve(profile: &Profile, capabilities: &[String]) -> Seccomp {
     let (own, native) = architecture();
     let mut architectures = profile.architectures.clone().unwrap_or_default();
-    if let Some(map) = profile.arch_map.iter().flatten().find(|map| map.architecture == native) {
+    if let Some(map) = profile
+        .arch_map
+        .iter()
+        .flatten()
+        .find(|map| map.architecture == native)
+    {
         architectures.push(map.architecture.clone());
         architectures.extend(map.sub_architectures.iter().flatten().cloned());
     }
     let applies = |rule: &&ConditionalRule| {
         rule.includes.as_ref().is_none_or(|condition| {
-            condition.arches.iter().flatten().next().is_none_or(|_| condition.arches.iter().flatten().any(|arch| arch == own))
-                && condition.caps.iter().flatten().all(|cap| capabilities.contains(cap))
+            condition
+                .arches
+                .iter()
+                .flatten()
+                .next()
+                .is_none_or(|_| condition.arches.iter().flatten().any(|arch| arch == own))
+                && condition
+                    .caps
+                    .iter()
+                    .flatten()
+                    .all(|cap| capabilities.contains(cap))
                 && condition.min_kernel.as_deref().is_none_or(kernel_at_least)
         }) && rule.excludes.as_ref().is_none_or(|condition| {
             !condition.arches.iter().flatten().any(|arch| arch == own)
-                && !condition.caps.iter().flatten().any(|cap| capabilities.contains(cap))
+                && !condition
+                    .caps
+                    .iter()
+                    .flatten()
+                    .any(|cap| capabilities.contains(cap))
                 && !condition.min_kernel.as_deref().is_some_and(kernel_at_least)
         })
     };
-    let rules = profile.syscalls.iter().flatten().filter(applies).map(|rule| Rule {
-        names: match &rule.names {
-            Some(names) if rule.name.is_empty() => names.clone(),
-            _ => vec![rule.name.clone()],
-        },
-        action: rule.action.clone(),
-        errno_ret: rule.errno_ret,
-        args: rule.args.clone().unwrap_or_default(),
-    });
+    let rules = profile
+        .syscalls
+        .iter()
+        .flatten()
+        .filter(applies)
+        .map(|rule| Rule {
+            names: match &rule.names {
+                Some(names) if rule.name.is_empty() => names.clone(),
+                _ => vec![rule.name.clone()],
+            },
+            action: rule.action.clone(),
+            errno_ret: rule.errno_ret,
+            args: rule.args.clone().unwrap_or_default(),
+        });
     Seccomp {
         default_action: profile.default_action.clone(),
         default_errno_ret: profile.default_errno_ret,
@@ -162,7 +190,9 @@ fn kernel_at_least(wanted: &str) -> bool {
 
 /// Major and minor number; what cannot be read is 0.
 fn version(text: &str) -> (u32, u32) {
-    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    let mut numbers = text
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
@@ -171,7 +201,13 @@ mod tests {
     use super::*;
 
     fn names(seccomp: &Seccomp) -> Vec<&str> {
-        seccomp.syscalls.iter().filter(|rule| rule.action == "SCMP_ACT_ALLOW").flat_map(|rule| &rule.names).map(String::as_str).collect()
+        seccomp
+            .syscalls
+            .iter()
+            .filter(|rule| rule.action == "SCMP_ACT_ALLOW")
+            .flat_map(|rule| &rule.names)
+            .map(String::as_str)
+            .collect()
     }
 
     #[test]
@@ -181,7 +217,11 @@ mod tests {
         assert!(names(&plain).len() > 350, "{}", names(&plain).len());
         assert!(names(&plain).contains(&"openat") && names(&plain).contains(&"ptrace"));
         assert!(!names(&plain).contains(&"mount") && !names(&plain).contains(&"bpf"));
-        let clone3 = plain.syscalls.iter().find(|rule| rule.names == ["clone3"]).unwrap();
+        let clone3 = plain
+            .syscalls
+            .iter()
+            .find(|rule| rule.names == ["clone3"])
+            .unwrap();
         assert_eq!(clone3.errno_ret, Some(38));
         let admin = default(&["CAP_SYS_ADMIN".to_owned()]);
         assert!(names(&admin).contains(&"mount") && names(&admin).contains(&"clone3"));
@@ -190,9 +230,15 @@ mod tests {
 
     #[test]
     fn a_profile_of_the_users_own_is_read_or_refused() {
-        let json = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"name":"chmod","action":"SCMP_ACT_ERRNO"}]}"#;
+        let json =
+            r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"name":"chmod","action":"SCMP_ACT_ERRNO"}]}"#;
         let seccomp = custom(json, &[]).unwrap();
         assert_eq!(seccomp.syscalls[0].names, ["chmod"]);
-        assert!(custom("{", &[]).unwrap_err().message.starts_with("Decoding seccomp profile failed"));
+        assert!(
+            custom("{", &[])
+                .unwrap_err()
+                .message
+                .starts_with("Decoding seccomp profile failed")
+        );
     }
 }

@@ -27,15 +27,27 @@ pub(crate) enum Rootfs<'a> {
 pub(crate) fn resolve(user: &str, groups: &[String], rootfs: &Rootfs<'_>) -> Result<User> {
     let passwd = rootfs.read("etc/passwd");
     let group = rootfs.read("etc/group");
-    lookup(user, groups, passwd.as_deref().unwrap_or(""), group.as_deref().unwrap_or(""))
+    lookup(
+        user,
+        groups,
+        passwd.as_deref().unwrap_or(""),
+        group.as_deref().unwrap_or(""),
+    )
 }
 
 fn lookup(user: &str, extra: &[String], passwd: &str, group: &str) -> Result<User> {
-    let (name, group_name) = user.split_once(':').map_or((user, None), |(name, group)| (name, Some(group)));
+    let (name, group_name) = user
+        .split_once(':')
+        .map_or((user, None), |(name, group)| (name, Some(group)));
     let name = if name.is_empty() { "0" } else { name };
     let number = name.parse::<u32>().ok();
     // A name wins over a number, as a user may well be called 1000.
-    let entries = || passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).filter(|entry| entry.len() >= 4);
+    let entries = || {
+        passwd
+            .lines()
+            .map(|line| line.split(':').collect::<Vec<_>>())
+            .filter(|entry| entry.len() >= 4)
+    };
     let entry = entries()
         .find(|entry| entry[0] == name)
         .or_else(|| entries().find(|entry| number.is_some_and(|number| entry[2].parse() == Ok(number))));
@@ -45,9 +57,15 @@ fn lookup(user: &str, extra: &[String], passwd: &str, group: &str) -> Result<Use
             gid: entry[3].parse().unwrap_or(0),
             additional_gids: Vec::new(),
         },
-        (None, Some(uid)) => User { uid, gid: 0, additional_gids: Vec::new() },
+        (None, Some(uid)) => User {
+            uid,
+            gid: 0,
+            additional_gids: Vec::new(),
+        },
         (None, None) => {
-            return Err(Error::invalid(format!("unable to find user {name}: no matching entries in passwd file")));
+            return Err(Error::invalid(format!(
+                "unable to find user {name}: no matching entries in passwd file"
+            )));
         }
     };
     match group_name {
@@ -72,19 +90,30 @@ fn group_number(wanted: &str, group: &str) -> Result<u32> {
         .find(|entry| entry[0] == wanted)
         .and_then(|entry| entry[2].parse().ok())
         .or_else(|| wanted.parse().ok())
-        .ok_or_else(|| Error::invalid(format!("unable to find group {wanted}: no matching entries in group file")))
+        .ok_or_else(|| {
+            Error::invalid(format!(
+                "unable to find group {wanted}: no matching entries in group file"
+            ))
+        })
 }
 
 /// The groups that list `user` as a member.
 fn memberships(user: &str, group: &str) -> Vec<u32> {
     group_entries(group)
-        .filter(|entry| entry.get(3).is_some_and(|members| members.split(',').any(|member| member == user)))
+        .filter(|entry| {
+            entry
+                .get(3)
+                .is_some_and(|members| members.split(',').any(|member| member == user))
+        })
         .filter_map(|entry| entry[2].parse().ok())
         .collect()
 }
 
 fn group_entries(group: &str) -> impl Iterator<Item = Vec<&str>> {
-    group.lines().map(|line| line.split(':').collect::<Vec<_>>()).filter(|entry| entry.len() >= 3)
+    group
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .filter(|entry| entry.len() >= 3)
 }
 
 impl Rootfs<'_> {
@@ -110,7 +139,10 @@ impl Rootfs<'_> {
 /// The directories of an overlay mount, the topmost first.
 fn layers(mount: &Mount) -> Vec<&str> {
     let option = |name: &str| mount.options.iter().find_map(|option| option.strip_prefix(name));
-    let lower = option("lowerdir=").into_iter().flat_map(|dirs| dirs.split(':')).filter(|dir| !dir.is_empty());
+    let lower = option("lowerdir=")
+        .into_iter()
+        .flat_map(|dirs| dirs.split(':'))
+        .filter(|dir| !dir.is_empty());
     option("upperdir=").into_iter().chain(lower).collect()
 }
 
@@ -135,7 +167,9 @@ fn read_in_layers(layers: &[&str], path: &str) -> Option<String> {
 
 /// Whether a directory of this layer is opaque, or was replaced by a whiteout.
 fn hides_lower(root: BorrowedFd<'_>, path: &Path) -> bool {
-    let Ok(dir) = open_in_with(root, path, OFlags::PATH) else { return false };
+    let Ok(dir) = open_in_with(root, path, OFlags::PATH) else {
+        return false;
+    };
     let kind = rustix::fs::fstat(&dir).map(|stat| FileType::from_raw_mode(stat.st_mode));
     if kind != Ok(FileType::Directory) {
         return true;
@@ -148,14 +182,20 @@ fn hides_lower(root: BorrowedFd<'_>, path: &Path) -> bool {
 }
 
 fn open_dir(path: &Path) -> rustix::io::Result<OwnedFd> {
-    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    rustix::fs::open(
+        path,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 /// Opens for reading below `root`, never out of it; not blocking, as a fifo may lie there.
 fn open_in(root: BorrowedFd<'_>, path: &str) -> rustix::io::Result<OwnedFd> {
     match open_in_with(root, Path::new(path), OFlags::RDONLY | OFlags::NONBLOCK) {
         // A whiteout cannot be opened for reading.
-        Err(rustix::io::Errno::NXIO | rustix::io::Errno::NODEV) => open_in_with(root, Path::new(path), OFlags::PATH),
+        Err(rustix::io::Errno::NXIO | rustix::io::Errno::NODEV) => {
+            open_in_with(root, Path::new(path), OFlags::PATH)
+        }
         other => other,
     }
 }
@@ -172,7 +212,9 @@ fn text(file: OwnedFd) -> rustix::io::Result<String> {
     }
     let mut bytes = Vec::new();
     let read = File::from(file).take(LONGEST).read_to_end(&mut bytes);
-    read.map_err(|error: io::Error| rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO))?;
+    read.map_err(|error: io::Error| {
+        rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
+    })?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -186,7 +228,11 @@ mod tests {
     fn check(user: &str, extra: &[&str], expected: (u32, u32, &[u32])) {
         let extra: Vec<String> = extra.iter().map(|text| (*text).to_owned()).collect();
         let found = lookup(user, &extra, PASSWD, GROUP).unwrap();
-        assert_eq!((found.uid, found.gid, found.additional_gids.as_slice()), expected, "{user}");
+        assert_eq!(
+            (found.uid, found.gid, found.additional_gids.as_slice()),
+            expected,
+            "{user}"
+        );
     }
 
     #[test]
@@ -203,8 +249,14 @@ mod tests {
     #[test]
     fn unknown_names_are_refused() {
         let message = |user: &str| lookup(user, &[], PASSWD, GROUP).unwrap_err().message;
-        assert_eq!(message("nobody"), "unable to find user nobody: no matching entries in passwd file");
-        assert_eq!(message("web:nogroup"), "unable to find group nogroup: no matching entries in group file");
+        assert_eq!(
+            message("nobody"),
+            "unable to find user nobody: no matching entries in passwd file"
+        );
+        assert_eq!(
+            message("web:nogroup"),
+            "unable to find group nogroup: no matching entries in group file"
+        );
     }
 
     #[test]

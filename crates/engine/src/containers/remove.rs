@@ -1,0 +1,123 @@
+//! Taking a container away.
+
+use std::io::ErrorKind;
+
+use lighter_containerd_api::snapshots::RemoveSnapshotRequest;
+use lighter_stdx::failpoint;
+use tonic::Code;
+
+use super::actor::{Actor, Command};
+use super::exit::{discard, discard_record};
+use super::{Phase, RemoveOptions};
+use crate::images::SNAPSHOTTER;
+use crate::{Engine, Error, Inner, Result};
+
+impl Engine {
+    /// Removes a container. One that runs must be stopped first, or `force` be set.
+    pub async fn remove(&self, name: &str, options: RemoveOptions) -> Result<()> {
+        let container = self.inner.containers.find(name)?;
+        if options.link {
+            return Err(Error::not_found(format!("No such link: {name}")));
+        }
+        let view = container.view();
+        match view.state.phase {
+            Phase::Running | Phase::Paused | Phase::Restarting if !options.force => {
+                let (is, first) = match view.state.phase {
+                    Phase::Paused => ("paused", "unpause and then stop the container"),
+                    Phase::Restarting => ("restarting", "stop the container"),
+                    _ => ("running", "stop the container"),
+                };
+                let name = &view.record.name;
+                return Err(Error::conflict(format!(
+                    "cannot remove container \"{name}\": container is {is}: {first} before removing or force remove"
+                )));
+            }
+            Phase::Running | Phase::Paused | Phase::Restarting => self.end(&container).await?,
+            Phase::Removing => {
+                return Err(Error::conflict(format!(
+                    "removal of container {name} is already in progress"
+                )));
+            }
+            _ => {}
+        }
+        match container.ask(Command::Remove).await {
+            // Its own `--rm` was faster.
+            Err(error) if error.kind == crate::Kind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+}
+
+impl Actor {
+    /// Removes everything of the container, its record last. What has begun goes on after a restart of the engine.
+    pub(super) async fn remove(&mut self) -> Result<()> {
+        if self.state.phase.alive() || self.state.phase == Phase::Restarting {
+            return Err(Error::conflict(format!(
+                "cannot remove container \"{}\": container is running: stop the container before removing or force remove",
+                self.record.name
+            )));
+        }
+        self.record.removing = true;
+        self.state.phase = Phase::Removing;
+        self.publish();
+        self.inner.store.put_soon(&self.record).await?;
+        failpoint::hit("engine.remove.marked");
+        let gone = wipe(&self.inner, &self.record.id).await;
+        failpoint::hit("engine.remove.wiped");
+        let durable = !self.record.host_config.auto_remove;
+        let forgotten = match gone {
+            Ok(()) => self.inner.store.delete(&self.record.id, durable).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = forgotten {
+            self.state.phase = Phase::Dead;
+            self.state.error = error.text();
+            self.keep_or_warn().await;
+            self.publish();
+            return Err(error);
+        }
+        if let Some(container) = self.container() {
+            container.hub.dismiss();
+        }
+        self.inner.containers.remove(&self.record.id);
+        self.event("destroy", &[]);
+        self.publish_as(true);
+        Ok(())
+    }
+}
+
+/// Removes all that a container has outside the engine's database. Goes on after errors and reports the first.
+pub(super) async fn wipe(inner: &Inner, id: &str) -> Result<()> {
+    let layer = &inner.layer;
+    let things = async {
+        let task = discard(layer, id).await;
+        let record = discard_record(layer, id).await;
+        let asked = RemoveSnapshotRequest {
+            snapshotter: SNAPSHOTTER.into(),
+            key: id.to_owned(),
+        };
+        let snapshot = match layer.snapshots().remove(asked).await {
+            Err(status) if status.code() != Code::NotFound => Err(Error::from_layer(&status)),
+            _ => Ok(()),
+        };
+        task.and(record).and(snapshot)
+    };
+    let network = async {
+        let torn = inner.network.teardown(id).await;
+        torn.map_err(|error| Error::system("network").with_source(error))
+    };
+    let dir = inner.config.container_dir(id);
+    let files = async {
+        match tokio::fs::remove_dir_all(&dir).await {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(Error::system(format!("remove {}", dir.display())).with_source(error))
+            }
+            _ => Ok(()),
+        }
+    };
+    let (things, network, files) = tokio::join!(things, network, files);
+    let id = id.to_owned();
+    let wrap =
+        |error: Error| Error::system(format!("container {id}: failed to remove it")).with_source(error);
+    things.and(network).and(files).map_err(wrap)
+}
