@@ -1,81 +1,145 @@
-//! `demo`: sets up, builds, and does what the pieces can do today, in a private host; the rest says that it is to come.
+//! `demo`: sets up, builds, and plays the seed's Ops walk-through and its web server with our client on a private engine.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use lighter_harness::{Host, Machine};
-use serde_json::{Value, json};
+use lighter_harness::{Client, HOST_ADDRESS, Kind, Machine, Session};
 
 use crate::run::step;
 use crate::{build, lab};
 
-/// The seed's Ops walk-through and web server, which need the joined chain.
-const TO_COME: [&str; 8] = [
-    "lighter image pull ubuntu:latest",
-    "lighter image ls",
-    "lighter container run -it ubuntu:latest /bin/bash",
-    "lighter container ls",
-    "lighter container exec -it NAME bash",
-    "lighter container stop NAME",
-    "lighter container rm NAME",
-    "lighter container run -d --name webserver -p 80:8080 web",
+/// Steps of the walk-through whose piece does not exist yet.
+const TO_COME: [(&str, &str); 2] = [
+    ("lighter image build -t test:latest .", "the builder"),
+    (
+        "lighter image rm $(lighter image ls -q) -f, of many images at once",
+        "prune",
+    ),
 ];
 
 pub fn main() -> Result<()> {
-    let lab = step("set up", lab::images)?;
-    let dist = step("build", build::all)?;
-    step("a container by lighter-runc, in a private host", || {
-        let host = Host::new();
-        let bundle = host.dir().join("bundle");
-        let rootfs = lab.join("rootfs/busybox");
-        std::fs::create_dir_all(&bundle)?;
-        run(
-            &host,
-            &["cp", "-a", text(&rootfs)?, text(&bundle.join("rootfs"))?],
-        )?;
-        let config = bundle.join("config.json");
-        run(&host, &["bash", "-c", "cd \"$0\" && runc spec", text(&bundle)?])?;
-        let mut spec: Value = serde_json::from_slice(&std::fs::read(&config)?)?;
-        spec["process"]["terminal"] = json!(false);
-        spec["process"]["args"] = json!([
-            "sh",
-            "-c",
-            "echo \"hello from $(hostname), pid $$, $(id -un)\"; ls /"
-        ]);
-        spec["linux"]["cgroupsPath"] = json!(format!("{}/demo", host.cgroup_parent()));
-        std::fs::write(&config, serde_json::to_vec_pretty(&spec)?)?;
-        let runtime = dist.join("lighter-runc");
-        run(
-            &host,
-            &[
-                text(&runtime)?,
-                "--root",
-                "/run/runc-demo",
-                "run",
-                "--bundle",
-                text(&bundle)?,
-                "demo",
-            ],
-        )
-    })?;
+    step("set up", lab::images)?;
+    step("build", build::all)?;
+    println!("\nA private host: its own namespaces, engine, registry and data. It goes when the demo ends.");
+    let session = Session::start(Kind::Lighter, Client::Lighter);
+    let demo = Demo { session };
+    step("the Ops walk-through", || demo.ops())?;
+    step("the web server", || demo.web_server())?;
     println!("\nThese steps wait for pieces that do not exist yet:");
-    for command in TO_COME {
-        println!("  {command}");
+    for (command, piece) in TO_COME {
+        println!("  {command}   ({piece})");
     }
     Ok(())
 }
 
-fn text(path: &std::path::Path) -> Result<&str> {
-    path.to_str()
-        .with_context(|| format!("{} is not UTF-8", path.display()))
+struct Demo {
+    session: Session,
 }
 
-fn run(host: &Host, argv: &[&str]) -> Result<()> {
-    println!("$ {}", argv.join(" "));
-    let mut command: Command = host.command(Machine::Host, argv);
+impl Demo {
+    fn ops(&self) -> Result<()> {
+        self.lighter(&["version"])?;
+        self.lighter(&["image", "pull", "ubuntu:latest"])?;
+        self.lighter(&["image", "ls"])?;
+        let run = [
+            "container",
+            "run",
+            "-it",
+            "--name",
+            "determined_nash",
+            "ubuntu:latest",
+            "/bin/bash",
+        ];
+        self.say(&run);
+        let mut terminal = self.session.terminal(&run);
+        for (wait, keys) in [
+            ("# ", "ls /\r"),
+            ("# ", "ps -e 2>/dev/null || ls -d /proc/[0-9]*\r"),
+        ] {
+            print!("{}", terminal.expect(wait));
+            terminal.send(keys);
+        }
+        print!("{}", terminal.expect("# "));
+        println!("(Ctrl-P Ctrl-Q)");
+        terminal.send("\x10\x11");
+        let (code, _) = terminal.end();
+        ensure!(code == 0, "leaving a running container: exit code {code}");
+        self.lighter(&["container", "ls"])?;
+        let exec = ["container", "exec", "-it", "determined_nash", "bash"];
+        self.say(&exec);
+        let mut terminal = self.session.terminal(&exec);
+        print!("{}", terminal.expect("# "));
+        terminal.send("echo a file >/tmp/newfile.txt; exit\r");
+        ensure!(terminal.end().0 == 0, "exec failed");
+        self.lighter(&["container", "stop", "--time", "1", "determined_nash"])?;
+        self.lighter(&["container", "ls", "-a"])?;
+        self.lighter(&["container", "start", "determined_nash"])?;
+        self.lighter(&["container", "exec", "determined_nash", "cat", "/tmp/newfile.txt"])?;
+        self.lighter(&["container", "rm", "-f", "determined_nash"])?;
+        self.lighter(&["container", "ls", "-a"])?;
+        self.lighter(&["image", "rm", "ubuntu:latest"])
+    }
+
+    fn web_server(&self) -> Result<()> {
+        self.lighter(&[
+            "container",
+            "run",
+            "-d",
+            "--name",
+            "webserver",
+            "-p",
+            "80:8080",
+            "web",
+        ])?;
+        self.lighter(&["container", "ls"])?;
+        for (machine, url) in [
+            (Machine::Host, "http://127.0.0.1/".to_owned()),
+            (Machine::World, format!("http://{HOST_ADDRESS}/")),
+        ] {
+            let from = if matches!(machine, Machine::Host) {
+                "here"
+            } else {
+                "another machine"
+            };
+            println!("$ curl {url}    # from {from}");
+            let retry = [
+                "curl",
+                "-sS",
+                "--retry",
+                "20",
+                "--retry-connrefused",
+                "--retry-delay",
+                "0",
+                &url,
+            ];
+            finish(self.session.host.command(machine, &retry), "curl")?;
+        }
+        self.lighter(&["container", "logs", "webserver"])?;
+        self.lighter(&[
+            "container",
+            "inspect",
+            "--format",
+            "{{json .Config.Cmd}}",
+            "webserver",
+        ])?;
+        self.lighter(&["container", "rm", "-f", "webserver"])
+    }
+
+    fn say(&self, words: &[&str]) {
+        println!("\n$ lighter {}", words.join(" "));
+    }
+
+    fn lighter(&self, words: &[&str]) -> Result<()> {
+        self.say(words);
+        finish(self.session.command(words), "lighter")
+    }
+}
+
+fn finish(mut command: Command, name: &str) -> Result<()> {
     let status = command
+        .stdin(Stdio::null())
         .status()
-        .with_context(|| format!("starting {}", argv[0]))?;
-    ensure!(status.success(), "{}: {status}", argv[0]);
+        .with_context(|| format!("starting {name}"))?;
+    ensure!(status.success(), "{name}: {status}");
     Ok(())
 }

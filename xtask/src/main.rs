@@ -14,8 +14,8 @@ use anyhow::{Result, bail};
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  demo               set up, build, and do in a private host what the pieces can do
-  test               set up, then everything that CI runs
+  demo               set up, build, and play the walk-through in a private host
+  test [--full]      set up, then everything that CI runs; --full: with many random rounds
   build              all programs, as they are shipped, into target/dist
   lab                only the set-up: packages, peers, images
   layers             check the edges between crates
@@ -31,7 +31,8 @@ fn main() -> Result<()> {
         ["lab"] => lab::ensure().map(drop),
         ["layers"] => layers::check(),
         ["oci-image", rest @ ..] => oci_image::main(rest),
-        ["test"] => test::main(),
+        ["test"] => test::main(false),
+        ["test", "--full"] => test::main(true),
         ["tidy"] => tidy::check(),
         _ => bail!("{USAGE}"),
     }

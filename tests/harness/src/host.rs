@@ -148,6 +148,20 @@ impl Host {
             .ok()
     }
 
+    /// The processes of the host whose program file is called `name`, as this process numbers them. Threads and other hosts do
+    /// not count.
+    pub fn running(&self, name: &str) -> Vec<u32> {
+        let own = fs::read_link(format!("/proc/{}/ns/pid", self.pid())).ok();
+        let is = |pid: &u32| {
+            let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+            let exe = exe.to_string_lossy();
+            exe.trim_end_matches(" (deleted)").rsplit('/').next() == Some(name)
+                && own.is_some()
+                && fs::read_link(format!("/proc/{pid}/ns/pid")).ok() == own
+        };
+        processes().into_iter().filter(is).collect()
+    }
+
     /// The process with number `inside` in the host, as this process numbers it.
     pub fn outer_pid(&self, inside: u32) -> Option<u32> {
         let namespace = fs::read_link(format!("/proc/{}/ns/pid", self.pid())).ok()?;

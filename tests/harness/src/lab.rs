@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 /// # Panics
 /// When it was not set up.
 pub fn lab() -> PathBuf {
-    let dir = std::env::var_os("LIGHTER_LAB").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache/lighter/lab"),
-        PathBuf::from,
-    );
+    let var = |name| std::env::var_os(name).map(PathBuf::from);
+    let cache = || var("XDG_CACHE_HOME").unwrap_or_else(|| var("HOME").expect("HOME is set").join(".cache"));
+    let dir = var("LIGHTER_LAB").unwrap_or_else(|| cache().join("lighter/lab"));
     assert!(
         dir.join("registry").is_dir(),
         "{} is not set up: run `cargo xtask lab`",

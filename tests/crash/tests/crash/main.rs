@@ -1,0 +1,9 @@
+//! What survives the death of daemons. The engine's client is the stock one.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a suite says what it did")]
+
+mod failpoints;
+mod random;
+mod support;
+mod upgrade;
+mod while_away;
