@@ -8,12 +8,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lighter_containerd::Layer;
-use lighter_containerd_api as api;
+use lighter_containerd_api::containers::containers_server::ContainersServer;
+use lighter_containerd_api::event_service::events_server::EventsServer;
+use lighter_containerd_api::health::health_server::HealthServer;
+use lighter_containerd_api::introspection::introspection_server::IntrospectionServer;
+use lighter_containerd_api::namespaces::namespaces_server::NamespacesServer;
+use lighter_containerd_api::tasks::tasks_server::TasksServer;
+use lighter_containerd_api::version::version_server::VersionServer;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
+
+use crate::{containers, events, health, introspection, namespaces, tasks, version};
 
 /// Most bytes of one message, both ways. Source: containerd's default of its `grpc` section.
 pub(crate) const MESSAGE: usize = 16 << 20;
@@ -50,7 +58,7 @@ pub async fn serve(layer: Layer, socket: &Path, stop: impl Future<Output = ()>) 
     let mut beside = socket.as_os_str().to_owned();
     beside.push(".ttrpc");
     let beside = PathBuf::from(beside);
-    let events = layer
+    let shims = layer
         .tasks()
         .serve_events(bind(&beside)?)
         .map_err(|error| Error::Events(Box::new(error)))?;
@@ -62,8 +70,11 @@ pub async fn serve(layer: Layer, socket: &Path, stop: impl Future<Output = ()>) 
     let stopping = CancellationToken::new();
     let server = Server::builder()
         .add_routes(routes(&layer, &stopping))
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopping.clone().cancelled_owned());
-    let events = tokio::spawn(events);
+        .serve_with_incoming_shutdown(
+            UnixListenerStream::new(listener),
+            stopping.clone().cancelled_owned(),
+        );
+    let shims = tokio::spawn(shims);
     tracing::info!(address = %socket.display(), "serving");
     tokio::pin!(server);
     let ended = tokio::select! {
@@ -72,11 +83,14 @@ pub async fn serve(layer: Layer, socket: &Path, stop: impl Future<Output = ()>) 
             stopping.cancel();
             match tokio::time::timeout(GRACE, server).await {
                 Ok(ended) => ended.map_err(Error::Serve),
-                Err(_) => Ok(tracing::warn!("calls were under way too long; they are cut off")),
+                Err(_) => {
+                    tracing::warn!("calls were under way too long; they are cut off");
+                    Ok(())
+                }
             }
         }
     };
-    events.abort();
+    shims.abort();
     for path in [socket, &beside] {
         // Whoever finds it refused is no better off than whoever does not find it.
         let _ = fs::remove_file(path);
@@ -84,10 +98,39 @@ pub async fn serve(layer: Layer, socket: &Path, stop: impl Future<Output = ()>) 
     ended
 }
 
+/// A service with our limits.
+macro_rules! limited {
+    ($server:path, $service:expr) => {
+        <$server>::new($service)
+            .max_decoding_message_size(MESSAGE)
+            .max_encoding_message_size(MESSAGE)
+    };
+}
+
 /// All services. One that only waits ends with `stopping`.
 fn routes(layer: &Layer, stopping: &CancellationToken) -> Routes {
-    let _ = (layer, stopping, MESSAGE, api::NAMESPACE_HEADER);
+    let events = events::Service {
+        layer: layer.clone(),
+        stopping: stopping.clone(),
+    };
+    let health = health::Service {
+        stopping: stopping.clone(),
+    };
+    let tasks = tasks::Service {
+        layer: layer.clone(),
+        stopping: stopping.clone(),
+    };
     Routes::default()
+        .add_service(limited!(HealthServer<_>, health))
+        .add_service(limited!(VersionServer<_>, version::Service(layer.clone())))
+        .add_service(limited!(
+            IntrospectionServer<_>,
+            introspection::Service(layer.clone())
+        ))
+        .add_service(limited!(NamespacesServer<_>, namespaces::Service(layer.clone())))
+        .add_service(limited!(ContainersServer<_>, containers::Service(layer.clone())))
+        .add_service(limited!(EventsServer<_>, events))
+        .add_service(limited!(TasksServer<_>, tasks))
 }
 
 /// A listening socket at `path`, whatever its length, in place of a stale one.

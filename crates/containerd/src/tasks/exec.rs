@@ -196,17 +196,9 @@ impl Tasks {
         self.ask(namespace, id, "Update", &request).await
     }
 
-    /// The figures of the containers with these ids (all of the namespace, if there are none); those that have none are left out.
+    /// The figures of the containers with these ids; those that have none are left out.
     pub async fn metrics(&self, namespace: &str, ids: &[String]) -> Vec<(String, Any)> {
-        let mut wanted: Vec<String> = self
-            .table()
-            .keys()
-            .filter(|key| key.0 == namespace)
-            .map(|key| key.1.clone())
-            .collect();
-        wanted.retain(|id| ids.is_empty() || ids.contains(id));
-        wanted.sort();
-        let answers = wanted.into_iter().map(|id| async move {
+        let answers = ids.iter().cloned().map(|id| async move {
             let request = wire::StatsRequest { id: id.clone() };
             let answer: Result<wire::StatsResponse> = self.ask(namespace, &id, "Stats", &request).await;
             answer

@@ -26,6 +26,7 @@ use lighter_stdx::failpoint;
 use prost_types::Any;
 
 pub use bundle::Exit;
+pub use exec::{Exec, Pid};
 
 use crate::config::Config;
 use crate::containers::Containers;
@@ -393,6 +394,18 @@ impl Tasks {
             .into_iter()
             .flatten()
             .collect()
+    }
+
+    /// The names of the tasks of a namespace, in order.
+    pub fn ids(&self, namespace: &str) -> Vec<String> {
+        let table = self.table();
+        let mut ids: Vec<String> = table
+            .iter()
+            .filter(|(key, slot)| key.0 == namespace && matches!(slot, Slot::Ready(_)))
+            .map(|(key, _)| key.1.clone())
+            .collect();
+        ids.sort();
+        ids
     }
 
     /// Waits for the exit of a process.
