@@ -145,7 +145,7 @@ fn alive(status: Status) -> bool {
 async fn listen(engine: Engine) {
     loop {
         let asked = SubscribeRequest {
-            filters: vec!["topic==/tasks/oom".to_owned()],
+            filters: vec![r#"topic=="/tasks/oom""#.to_owned()],
         };
         if let Ok(events) = engine.inner.layer.events().subscribe(asked).await {
             let mut events = events.into_inner();
