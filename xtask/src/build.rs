@@ -10,7 +10,7 @@ use crate::run::run;
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Their start-up is paid by every container: no relocation, whole-program optimisation.
 const TINY: [&str; 2] = ["lighter-runc", "containerd-shim-lighter-v1"];
-const DAEMONS: [&str; 2] = ["lighter-netd", "lighterd"];
+const DAEMONS: [&str; 3] = ["lighter-containerd", "lighter-netd", "lighterd"];
 
 /// The root of the checkout.
 pub fn root() -> PathBuf {
