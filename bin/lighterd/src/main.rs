@@ -10,6 +10,9 @@ use clap::Parser as _;
 use lighter_engine::{Config, Engine};
 use lighter_engine_http::{Listener, docker_group, serve};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 #[expect(clippy::print_stderr, reason = "a main may")]
 fn main() -> ExitCode {
@@ -38,10 +41,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         config.log_level.as_str()
     };
     let level = if level == "fatal" { "error" } else { level };
-    tracing_subscriber::fmt()
-        .with_env_filter(level)
-        .with_writer(std::io::stderr)
-        .init();
+    log(level);
     let _pidfile = config
         .pidfile
         .as_deref()
@@ -68,4 +68,16 @@ async fn run(config: Config) -> anyhow::Result<()> {
     servers.join_all().await;
     engine.shutdown().await;
     Ok(())
+}
+
+/// To standard error; of others' crates only what is wrong.
+fn log(level: &str) {
+    let own = level.parse().unwrap_or(LevelFilter::INFO);
+    let targets = Targets::new()
+        .with_default(LevelFilter::WARN.min(own))
+        .with_target("lighter", own);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry()
+        .with(lines.with_filter(targets))
+        .init();
 }
