@@ -45,15 +45,16 @@ impl Engine {
         for (image, records) in &images {
             let created = created(image);
             let labels = image.inherited.labels.clone();
-            let (repo_tags, repo_digests) = names::shown(records);
+            let (mut repo_tags, mut repo_digests) = names::shown(records);
             let nameless = repo_tags.is_empty() && repo_digests.is_empty();
+            // An image is listed under those of its names only that were asked for.
+            repo_tags.retain(|tag| filters.any("reference", |pattern| matches(pattern, tag)));
+            repo_digests.retain(|digest| filters.any("reference", |pattern| matches(pattern, digest)));
             let chosen = dangling.is_none_or(|dangling| dangling == nameless)
                 && after.is_none_or(|after| created > after)
                 && before.is_none_or(|before| created < before)
                 && filters.labels(labels.as_ref().unwrap_or(&BTreeMap::new()))
-                && filters.any("reference", |pattern| {
-                    repo_tags.iter().any(|tag| matches(pattern, tag))
-                });
+                && !(filters.contains("reference") && repo_tags.is_empty() && repo_digests.is_empty());
             if !chosen {
                 continue;
             }
