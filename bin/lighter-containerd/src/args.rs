@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use lighter_containerd::config::{Config, DEFAULT_SHIM};
 use lighter_stdx::clock::Clock;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Where programs are looked for when nothing says otherwise.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -35,12 +36,9 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// The level by our own name: nothing is worse than an error.
-    pub(crate) fn level(&self) -> &str {
-        match self.log_level.as_str() {
-            "fatal" => "error",
-            level => level,
-        }
+    /// The level that was asked for: nothing is worse than an error.
+    pub(crate) fn level(&self) -> LevelFilter {
+        self.log_level.parse().unwrap_or(LevelFilter::ERROR)
     }
 
     /// The layer's configuration; directories are made absolute, since shims work elsewhere.

@@ -1,6 +1,7 @@
 //! The layer: `lighter-containerd` serves containerd's API.
 
 mod args;
+mod log;
 
 use std::process::ExitCode;
 
@@ -16,10 +17,7 @@ fn main() -> ExitCode {
     if let Some(name) = args.abort_at.take() {
         lighter_stdx::failpoint::arm(name);
     }
-    tracing_subscriber::fmt()
-        .with_env_filter(args.level())
-        .with_writer(std::io::stderr)
-        .init();
+    log::init(args.level());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -41,7 +41,7 @@ struct Inner {
     snapshotters: Vec<Arc<dyn Snapshotters>>,
     collector: Collector,
     /// A reason to collect.
-    litter: Notify,
+    litter: Arc<Notify>,
     bus: Bus,
     containers: Containers,
     images: Images,
@@ -84,7 +84,7 @@ impl Layer {
             tasks: Tasks::new(config.clone(), bus.clone(), containers.clone()),
             uuid: uuid(&config.root)?,
             snapshotters: vec![Arc::new(overlayfs)],
-            litter: Notify::new(),
+            litter: Arc::default(),
             config,
             db,
             content,
@@ -181,11 +181,14 @@ impl Layer {
 }
 
 async fn collect_when_asked(layer: std::sync::Weak<Inner>) {
+    let Some(litter) = layer.upgrade().map(|layer| layer.litter.clone()) else {
+        return;
+    };
     loop {
-        // The layer is not kept alive by the wait: a collector of its own is enough.
-        let Some(inner) = layer.upgrade() else { return };
-        let waited = tokio::time::timeout(Duration::from_secs(3600), inner.litter.notified()).await;
+        // The layer is not kept alive by the wait.
+        let waited = tokio::time::timeout(Duration::from_secs(3600), litter.notified()).await;
         tokio::time::sleep(COLLECT_DELAY).await;
+        let Some(inner) = layer.upgrade() else { return };
         match inner.collector.collect().await {
             Ok(collected) if collected.removed.is_empty() && collected.expired.is_empty() => {}
             Ok(collected) => {
