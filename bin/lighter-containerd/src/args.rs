@@ -9,6 +9,13 @@ use tracing_subscriber::filter::LevelFilter;
 
 /// Where programs are looked for when nothing says otherwise.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Debian's, Fedora's, SUSE's and Alpine's places of the system's certificate authorities.
+const BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 
 /// Blobs, snapshots, images and tasks: containerd's API.
 #[derive(Debug, Parser)]
@@ -53,10 +60,19 @@ impl Args {
             address: std::path::absolute(address)?,
             programs: beside.into_iter().chain(std::env::split_paths(&path)).collect(),
             runc_shim: self.runc_shim,
+            authorities: authorities(),
             clock: Clock::system(),
             version: format!("v{}", env!("CARGO_PKG_VERSION")),
             revision: option_env!("LIGHTER_REVISION").unwrap_or_default().to_owned(),
             debug: matches!(self.log_level.as_str(), "debug" | "trace"),
         })
     }
+}
+
+/// The system's bundle of certificate authorities: `SSL_CERT_FILE`, or where a distribution has it.
+fn authorities() -> PathBuf {
+    let own = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
+    own.map(PathBuf::from)
+        .or_else(|| BUNDLES.iter().map(PathBuf::from).find(|path| path.exists()))
+        .unwrap_or_else(|| BUNDLES[0].into())
 }

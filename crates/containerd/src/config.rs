@@ -17,6 +17,8 @@ pub struct Config {
     pub programs: Vec<PathBuf>,
     /// The shim that serves `io.containerd.runc.v2`: a file name or an absolute path.
     pub runc_shim: String,
+    /// The certificate authorities that registries are trusted by: a file of PEM certificates; without it none is.
+    pub authorities: PathBuf,
     /// The time.
     pub clock: Clock,
     /// The version that clients are told.

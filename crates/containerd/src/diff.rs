@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use lighter_archive::{Options, Whiteouts};
-use lighter_content::ContentStore as _;
 use lighter_oci::Descriptor;
 use lighter_snapshots::Mount;
 
@@ -12,7 +11,7 @@ use crate::layer::Layer;
 use crate::{Error, Result};
 
 /// Most uncompressed bytes of one layer: a bomb ends here.
-const LIMIT: u64 = 1 << 40;
+pub(crate) const LIMIT: u64 = 1 << 40;
 
 impl Layer {
     /// Unpacks the blob `diff` onto what `mounts` say; gives the descriptor of its uncompressed form. Nothing is mounted: a snapshot

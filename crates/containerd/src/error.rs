@@ -137,6 +137,9 @@ pub enum Error {
     /// Snapshots.
     #[error(transparent)]
     Snapshots(#[from] lighter_snapshots::Error),
+    /// An image could not be pulled.
+    #[error(transparent)]
+    Images(#[from] lighter_images::Error),
     /// A layer could not be unpacked.
     #[error("unpack the layer")]
     Archive(#[from] lighter_archive::Error),
@@ -184,6 +187,11 @@ impl Error {
             Error::ShimSlow { .. } => Kind::DeadlineExceeded,
             Error::Content(error) => error.kind().into(),
             Error::Snapshots(error) => error.kind().into(),
+            Error::Images(lighter_images::Error::Registry(lighter_registry::Error::Unauthorized {
+                ..
+            })) => Kind::Unauthenticated,
+            Error::Images(error) if error.is_refused() => Kind::PermissionDenied,
+            Error::Images(error) => error.kind().into(),
             Error::Archive(error) if error.is_disk_full() => Kind::Exhausted,
             Error::Archive(_) => Kind::Unknown,
             Error::Meta(error) => error.kind().into(),

@@ -123,3 +123,9 @@ event!(ContentDelete, "containerd.events.ContentDelete", "/content/delete", {
     #[prost(string, tag = "1")]
     digest: String,
 });
+event!(ContentCreate, "containerd.events.ContentCreate", "/content/create", {
+    #[prost(string, tag = "1")]
+    digest: String,
+    #[prost(int64, tag = "2")]
+    size: i64,
+});

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::containers::Labels;
 use crate::event_types::{Event as _, ImageCreate, ImageDelete, ImageUpdate};
 use crate::events::Bus;
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 
 /// An image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -161,9 +161,11 @@ impl Images {
                 let mut image: Image = tx
                     .get_json(&bucket, &name)?
                     .ok_or_else(|| Error::not_found("image", &name))?;
-                let target = target.ok_or_else(|| Error::invalid("image", &name, "its target is missing"));
+                let target = target
+                    .ok_or_else(|| Error::invalid("image", &name, "its target is missing"))
+                    .and_then(|target| check_target(&name, &target).map(|()| target));
                 if fields.is_empty() {
-                    image.labels = labels;
+                    image.labels = lighter_content::labels::checked(labels)?;
                     image.target = target?;
                 } else {
                     // Masks may also name parts of the target; it is replaced as a whole.
@@ -199,8 +201,11 @@ impl Images {
                     .get_json(&bucket, &key)?
                     .ok_or_else(|| Error::not_found("image", &key))?;
                 if target.is_some_and(|target| target != image.target.digest.as_str()) {
-                    let text = format!("image {key:?} has another target now: {}", image.target.digest);
-                    return Err(Error::Precondition(text));
+                    // containerd's kind: the image that was meant is not there.
+                    return Err(Error::Answer {
+                        kind: Kind::NotFound,
+                        message: format!("image {key:?} has another target now: {}", image.target.digest),
+                    });
                 }
                 tx.delete(&bucket, &key)?;
                 Ok(())
@@ -217,6 +222,8 @@ impl Images {
         if name.is_empty() {
             return Err(Error::invalid("image", name, "its name is empty"));
         }
+        check_target(name, &target)?;
+        let labels = lighter_content::labels::checked(labels)?;
         let now = self.clock.now();
         Ok(Image {
             name: name.to_owned(),
@@ -226,4 +233,14 @@ impl Images {
             updated_at: now,
         })
     }
+}
+
+/// A target says what it is and has at least one byte. Source: containerd's validation of images.
+fn check_target(name: &str, target: &Descriptor) -> Result<()> {
+    let why = match target {
+        target if target.media_type.is_empty() => "its target has no media type",
+        target if target.size == 0 => "its target has no bytes",
+        _ => return Ok(()),
+    };
+    Err(Error::invalid("image", name, why))
 }

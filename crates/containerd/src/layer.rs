@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lighter_content::lease::Leases;
-use lighter_content::{Collected, Collector, LocalContent, LocalStore};
+use lighter_content::{Collected, Collector, ContentStore, LocalContent};
 use lighter_meta::Db;
 use lighter_snapshots::{Overlayfs, Snapshotter, Snapshotters};
 use tokio::sync::Notify;
@@ -20,7 +20,7 @@ use crate::images::Images;
 use crate::namespaces::Namespaces;
 use crate::roots::Records;
 use crate::tasks::Tasks;
-use crate::{Error, Result};
+use crate::{Error, Result, told};
 
 /// The number of the records' layout.
 const FORMAT: u32 = 1;
@@ -104,8 +104,9 @@ impl Layer {
     }
 
     /// The blobs as `namespace` sees them; what is made is put under `lease`, if there is one.
-    pub fn content(&self, namespace: &str, lease: Option<&str>) -> LocalStore {
-        self.0.content.namespace(namespace, lease)
+    pub fn content(&self, namespace: &str, lease: Option<&str>) -> Arc<dyn ContentStore> {
+        let store = self.0.content.namespace(namespace, lease);
+        Arc::new(told::Content::new(store, &self.0.bus, namespace))
     }
 
     /// The snapshots of `snapshotter` (empty: the default) as `namespace` sees them.
@@ -126,7 +127,13 @@ impl Layer {
             .iter()
             .find(|snapshotters| snapshotters.name() == name);
         let found = found.ok_or_else(|| Error::invalid("snapshotter", name, "it is not known"))?;
-        Ok(found.namespace(namespace, lease))
+        let snapshots = found.namespace(namespace, lease);
+        Ok(Arc::new(told::Snapshots::new(
+            snapshots,
+            found.name(),
+            &self.0.bus,
+            namespace,
+        )))
     }
 
     /// The names of the snapshotters.
@@ -171,12 +178,20 @@ impl Layer {
 
     /// Collects now what nothing refers to.
     pub async fn collect(&self) -> Result<Collected> {
-        Ok(self.0.collector.collect().await?)
+        self.0.collect().await
     }
 
     /// Has it collected soon.
     pub fn collect_soon(&self) {
         self.0.litter.notify_one();
+    }
+}
+
+impl Inner {
+    async fn collect(&self) -> Result<Collected> {
+        let collected = self.collector.collect().await?;
+        told::removed(&self.bus, &collected.removed);
+        Ok(collected)
     }
 }
 
@@ -189,7 +204,7 @@ async fn collect_when_asked(layer: std::sync::Weak<Inner>) {
         let waited = tokio::time::timeout(Duration::from_secs(3600), litter.notified()).await;
         tokio::time::sleep(COLLECT_DELAY).await;
         let Some(inner) = layer.upgrade() else { return };
-        match inner.collector.collect().await {
+        match inner.collect().await {
             Ok(collected) if collected.removed.is_empty() && collected.expired.is_empty() => {}
             Ok(collected) => {
                 let (removed, expired) = (collected.removed.len(), collected.expired.len());

@@ -16,6 +16,8 @@ pub mod namespaces;
 mod roots;
 pub mod tasks;
 pub mod time;
+mod told;
+pub mod transfer;
 
 pub use layer::Layer;
 

@@ -28,6 +28,8 @@ const TRIES: u32 = 3;
 pub struct Options {
     /// Directory with a directory for each registry that is not reached in the plain way (containerd's `certs.d`).
     pub hosts: Option<PathBuf>,
+    /// Whether a registry without such a directory is spoken to without TLS.
+    pub plain_http: bool,
     /// The authorities to trust, PEM: the text of `/etc/ssl/certs/ca-certificates.crt`.
     pub authorities: Arc<[u8]>,
     /// Whom to ask for credentials.
@@ -46,6 +48,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             hosts: None,
+            plain_http: false,
             authorities: Arc::default(),
             credentials: Arc::new(NoCredentials),
             connect_timeout: Duration::from_secs(30),
@@ -114,7 +117,10 @@ impl Client {
         };
         let domain = reference.domain();
         let elsewhere = http(None)?;
-        let hosts = hosts::hosts(options.hosts.as_deref(), domain)?;
+        let mut hosts = hosts::hosts(options.hosts.as_deref(), domain)?;
+        if options.plain_http && options.hosts.is_none() {
+            hosts.iter_mut().for_each(|host| host.scheme = "http".into());
+        }
         let hosts = hosts.into_iter().map(|config| {
             Ok(Arc::new(Host {
                 http: http(Some(&config))?,

@@ -1,0 +1,199 @@
+//! Images between places: from a registry into the store, and from one name to another.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lighter_content::lease::{EXPIRE_LABEL, Leases};
+use lighter_images::{Event, Progress, Request, Stores, Unpack};
+use lighter_oci::{Descriptor, Platform, Reference};
+use lighter_registry::{Client, Credentials, Options};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::containers::Labels;
+use crate::diff::LIMIT;
+use crate::error::io;
+use crate::images::Image;
+use crate::{Error, Layer, Result};
+
+/// How long what a pull brought is kept when we die before the image is named. Source: containerd's clients.
+const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A pull.
+#[derive(Debug)]
+pub struct Pull {
+    /// What to fetch: a reference as users write it.
+    pub reference: String,
+    /// A directory of directories, one a registry (containerd's `certs.d`).
+    pub hosts: Option<PathBuf>,
+    /// Whether registries without a directory are spoken to without TLS.
+    pub plain_http: bool,
+    /// Whom to ask for credentials.
+    pub credentials: Arc<dyn Credentials>,
+    /// The name that the image gets.
+    pub name: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// For what platforms; none: those that are unpacked, or this machine's.
+    pub platforms: Vec<Platform>,
+    /// What is unpacked: platform and snapshotter (empty: the default).
+    pub unpacks: Vec<(Platform, String)>,
+    /// The lease of the request, which then keeps what is brought.
+    pub lease: Option<String>,
+}
+
+impl Layer {
+    /// Fetches an image, unpacks it while it comes, and names it. Dropping the future gives it up: what no other image has then goes.
+    pub async fn pull(&self, namespace: &str, pull: Pull, events: UnboundedSender<Event>) -> Result<Image> {
+        let reference = Reference::parse(&pull.reference)
+            .map_err(|error| Error::invalid("reference", &pull.reference, error.to_string()))?;
+        let client = Client::new(Options {
+            hosts: pull.hosts.clone(),
+            plain_http: pull.plain_http,
+            authorities: self.authorities().await,
+            credentials: Arc::clone(&pull.credentials),
+            ..Options::default()
+        });
+        let lease = match &pull.lease {
+            Some(id) => Held::given(id),
+            None => Held::create(self, namespace).await?,
+        };
+        let pulled = self
+            .pull_all(namespace, &client, &reference, &pull, lease.id(), events)
+            .await;
+        let named = match pulled {
+            Ok(target) => {
+                let images = self.images();
+                images.put(namespace, &pull.name, pull.labels, target).await
+            }
+            Err(error) => Err(error),
+        };
+        lease.end().await;
+        named
+    }
+
+    /// The image for each platform; gives the target.
+    async fn pull_all(
+        &self,
+        namespace: &str,
+        client: &Client,
+        reference: &Reference,
+        pull: &Pull,
+        lease: &str,
+        events: UnboundedSender<Event>,
+    ) -> Result<Descriptor> {
+        let mut platforms = pull.platforms.clone();
+        if platforms.is_empty() {
+            platforms.extend(pull.unpacks.iter().map(|(platform, _)| platform.clone()));
+        }
+        if platforms.is_empty() {
+            platforms.push(Platform::host());
+        }
+        let progress = Progress::new(events);
+        let mut target = None;
+        for platform in platforms {
+            let mut stores = Stores {
+                content: self.content(namespace, Some(lease)),
+                unpack: None,
+            };
+            let unpack = pull.unpacks.iter().find(|(wanted, _)| wanted.matches(&platform));
+            if let Some((_, snapshotter)) = unpack {
+                stores.unpack = Some(self.unpack(namespace, snapshotter, lease)?);
+            }
+            let mut reference = reference.clone();
+            if let Some(Descriptor { digest, .. }) = &target {
+                // The name may move between two platforms; the image is one.
+                let digest: &lighter_oci::Digest = digest;
+                reference = reference.without_version().with_digest(digest.clone());
+            }
+            let request = Request { reference, platform };
+            let pulled = lighter_images::pull(client, &stores, &request, &progress).await?;
+            target.get_or_insert(pulled.target);
+        }
+        target.ok_or(Error::Panicked)
+    }
+
+    fn unpack(&self, namespace: &str, snapshotter: &str, lease: &str) -> Result<Unpack> {
+        let name = match snapshotter {
+            "" => crate::layer::DEFAULT_SNAPSHOTTER,
+            name => name,
+        };
+        Ok(Unpack {
+            name: name.to_owned(),
+            snapshots: self.snapshotter(name, namespace, Some(lease))?,
+            limit: LIMIT,
+        })
+    }
+
+    /// Gives the image `source` another name as well.
+    pub async fn tag(&self, namespace: &str, source: &str, name: &str, labels: Labels) -> Result<Image> {
+        let target = self.images().get(namespace, source)?.target;
+        self.images().put(namespace, name, labels, target).await
+    }
+
+    async fn authorities(&self) -> Arc<[u8]> {
+        let path = &self.config().authorities;
+        match tokio::fs::read(path).await {
+            Ok(bundle) => bundle.into(),
+            Err(error) => {
+                // Registries of this machine, and those with authorities of their own, are still reached.
+                let error = io("read certificates", path)(error);
+                tracing::warn!(error = %lighter_stdx::error::chain(&error), "no authority is trusted");
+                Arc::default()
+            }
+        }
+    }
+}
+
+/// A lease for as long as this lives; also when whoever holds it is dropped.
+struct Held {
+    id: String,
+    own: Option<(Layer, Leases)>,
+}
+
+impl Held {
+    fn given(id: &str) -> Held {
+        Held {
+            id: id.to_owned(),
+            own: None,
+        }
+    }
+
+    async fn create(layer: &Layer, namespace: &str) -> Result<Held> {
+        let leases = layer.leases(namespace);
+        let id = format!("transfer-{:016x}", rand::random::<u64>());
+        let end = layer.config().clock.now() + LEASE;
+        let labels = Labels::from([(EXPIRE_LABEL.to_owned(), end.to_string())]);
+        leases.create(&id, labels).await?;
+        let own = Some((layer.clone(), leases));
+        Ok(Held { id, own })
+    }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    async fn end(mut self) {
+        if let Some((layer, leases)) = self.own.take() {
+            let_go(layer, leases, std::mem::take(&mut self.id)).await;
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some((layer, leases)) = self.own.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(let_go(layer, leases, std::mem::take(&mut self.id)));
+        }
+    }
+}
+
+async fn let_go(layer: Layer, leases: Leases, id: String) {
+    if let Err(error) = leases.delete(&id).await {
+        // It ends by itself after a day.
+        tracing::warn!(id, error = %lighter_stdx::error::chain(&error), "a lease stays");
+    }
+    layer.collect_soon();
+}
