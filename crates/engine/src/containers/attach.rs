@@ -507,3 +507,6 @@ fn gone(error: &io::Error) -> bool {
         NotFound | ConnectionRefused | ConnectionReset | BrokenPipe
     )
 }
+
+#[cfg(test)]
+mod tests;
