@@ -25,6 +25,8 @@ use crate::{containers, events, health, introspection, namespaces, tasks, versio
 
 /// Most bytes of one message, both ways. Source: containerd's default of its `grpc` section.
 pub(crate) const MESSAGE: usize = 16 << 20;
+/// Bytes of blobs on their way to us, before the client waits for us to take them.
+const WINDOW: u32 = 1 << 20;
 /// How long a call that is under way may take once we were told to stop.
 const GRACE: Duration = Duration::from_secs(5);
 /// Read and write for the owner and the group, as containerd's.
@@ -69,6 +71,10 @@ pub async fn serve(layer: Layer, socket: &Path, stop: impl Future<Output = ()>) 
         .map_err(failed("listen on", socket))?;
     let stopping = CancellationToken::new();
     let server = Server::builder()
+        // A client that waits for a thousand tasks does so on one connection.
+        .max_concurrent_streams(None)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .add_routes(routes(&layer, &stopping))
         .serve_with_incoming_shutdown(
             UnixListenerStream::new(listener),

@@ -72,6 +72,21 @@ async fn a_subscriber_hears_what_is_published_and_forwarded() {
 }
 
 #[tokio::test]
+async fn a_connection_carries_more_waits_than_there_are_containers() {
+    let server = Server::start().await;
+    let mut client = EventsClient::new(server.channel.clone());
+    let mut all = Vec::new();
+    for _ in 0..1_000 {
+        let subscription = client.subscribe(SubscribeRequest::default()).await;
+        all.push(subscription.unwrap().into_inner());
+    }
+    client.publish(request(publish("/a"))).await.unwrap();
+    for events in &mut all {
+        assert_eq!(events.message().await.unwrap().unwrap().topic, "/a");
+    }
+}
+
+#[tokio::test]
 async fn a_stop_ends_subscriptions_at_once() {
     let server = Server::start().await;
     let mut client = EventsClient::new(server.channel.clone());

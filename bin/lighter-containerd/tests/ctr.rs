@@ -1,0 +1,221 @@
+//! The layer under containerd's own client, of 1.6 and of 2.1: containers from a directory, their processes, the daemon's deaths.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may")]
+
+mod support;
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+
+use lighter_harness::{OutputExt as _, eventually};
+use support::{Layer, ctr_1, ctr_2};
+
+/// Each test with both clients.
+macro_rules! with_both_clients {
+    ($($name:ident)*) => {
+        mod ctr_1_6 { $(#[test] fn $name() { super::$name(&super::ctr_1()); })* }
+        mod ctr_2_1 { $(#[test] fn $name() { super::$name(&super::ctr_2()); })* }
+    };
+}
+
+with_both_clients! {
+    the_server_and_its_namespaces_are_shown
+    a_container_runs_and_leaves_nothing
+    a_task_is_joined_frozen_measured_and_killed
+    events_tell_a_life_in_order
+    a_killed_daemon_finds_its_tasks_again
+    a_stopped_daemon_leaves_tasks_running
+}
+
+fn the_server_and_its_namespaces_are_shown(ctr: &Path) {
+    let layer = Layer::start(ctr);
+    let version = layer.ctr(&["version"]).ok();
+    assert!(
+        version.contains("Server:") && version.contains("UUID"),
+        "{version}"
+    );
+    let plugins = layer.ctr(&["plugins", "ls"]).ok();
+    assert!(plugins.contains("overlayfs"), "{plugins}");
+    layer.ctr(&["namespaces", "create", "work", "team=a"]).ok();
+    layer.ctr(&["namespaces", "label", "work", "tier=1"]).ok();
+    let list = layer.ctr(&["namespaces", "ls"]).ok();
+    assert!(
+        list.contains("work") && list.contains("team=a") && list.contains("tier=1"),
+        "{list}"
+    );
+    assert_eq!(layer.ctr(&["-n", "work", "containers", "ls", "-q"]).ok(), "");
+    layer.ctr(&["namespaces", "rm", "work"]).ok();
+    assert!(!layer.ctr(&["namespaces", "ls"]).ok().contains("work"));
+    let missing = layer.ctr(&["containers", "info", "no-such"]).fails(1);
+    assert!(missing.contains("not found"), "{missing}");
+}
+
+fn a_container_runs_and_leaves_nothing(ctr: &Path) {
+    let layer = Layer::start(ctr);
+    let ran = layer.run(
+        &["--rm"],
+        "one",
+        &["/bin/sh", "-c", "echo out; echo err >&2; exit 5"],
+    );
+    assert_eq!((ran.code, ran.stdout.as_str()), (5, "out\n"), "{ran}");
+    assert_eq!(ran.stderr, "err\n");
+    // Everything, and in order, through fifos.
+    let text = layer.run(&["--rm"], "two", &["/bin/seq", "1", "20000"]).ok();
+    assert_eq!(text.lines().count(), 20_000);
+    assert!(text.ends_with("19999\n20000"));
+    let error = layer.run(&["--rm"], "three", &["/no/such"]).fails(1);
+    assert!(error.contains("no such file or directory"), "{error}");
+    assert_eq!(layer.ctr(&["containers", "ls", "-q"]).ok(), "");
+    eventually("nothing is left", || layer.leftovers().is_empty().then_some(()));
+}
+
+fn a_task_is_joined_frozen_measured_and_killed(ctr: &Path) {
+    let layer = Layer::start(ctr);
+    layer.run(&["-d"], "one", &["/bin/sleep", "1000"]).ok();
+    layer.becomes("one", "RUNNING");
+    let twice = layer.run(&["-d"], "one", &["/bin/true"]).fails(1);
+    assert!(twice.contains("already exists"), "{twice}");
+    let exec = |id: &str, script: &str| {
+        layer.ctr(&["task", "exec", "--exec-id", id, "one", "/bin/sh", "-c", script])
+    };
+    assert_eq!(exec("e1", "echo joined").ok(), "joined");
+    assert_eq!(exec("e2", "exit 7").code, 7);
+    // An exec of a name that was used, after its end.
+    assert_eq!(exec("e1", "echo again").ok(), "again");
+    let unknown = exec("e3", "/no/such").code;
+    assert_eq!(unknown, 127);
+    layer.ctr(&["task", "pause", "one"]).ok();
+    assert_eq!(layer.status("one").as_deref(), Some("PAUSED"));
+    layer.ctr(&["task", "resume", "one"]).ok();
+    assert_eq!(layer.status("one").as_deref(), Some("RUNNING"));
+    let metrics = layer.ctr(&["task", "metrics", "one"]).ok();
+    assert!(metrics.contains("memory"), "{metrics}");
+    let processes = layer.ctr(&["task", "ps", "one"]).ok();
+    assert!(processes.lines().count() >= 2, "{processes}");
+    let running = layer.ctr(&["task", "delete", "one"]).fails(1);
+    assert!(
+        running.contains("must be stopped") || running.contains("running"),
+        "{running}"
+    );
+    layer.ctr(&["task", "kill", "-s", "SIGKILL", "one"]).ok();
+    layer.becomes("one", "STOPPED");
+    let deleted = layer.ctr(&["task", "delete", "one"]);
+    assert!(deleted.stderr.contains("exit code 137"), "{deleted}");
+    layer.ctr(&["containers", "delete", "one"]).ok();
+    eventually("nothing is left", || layer.leftovers().is_empty().then_some(()));
+}
+
+fn events_tell_a_life_in_order(ctr: &Path) {
+    let layer = Layer::start(ctr);
+    let mut listener = layer.command(&["events"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(listener.stdout.take().unwrap()).lines();
+    // The listener says nothing until something happens: so things happen until it hears one.
+    let (sender, heard) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let mut topics = Vec::new();
+        for line in &mut lines {
+            let line = line.unwrap();
+            let topic = line
+                .split_whitespace()
+                .find(|word| word.starts_with('/'))
+                .unwrap_or_default()
+                .to_owned();
+            if topic == "/namespaces/create" {
+                let _ = sender.send(());
+            } else if !topic.starts_with("/namespaces") && !topic.starts_with("/snapshot") {
+                topics.push(topic.clone());
+            }
+            if topic == "/containers/delete" {
+                return topics;
+            }
+        }
+        topics
+    });
+    let mut count = 0;
+    eventually("the listener listens", || {
+        count += 1;
+        layer.ctr(&["namespaces", "create", &format!("try{count}")]).ok();
+        heard.try_recv().ok()
+    });
+    layer.run(&["--rm"], "one", &["/bin/true"]).ok();
+    let topics = reader.join().unwrap();
+    listener.kill().unwrap();
+    listener.wait().unwrap();
+    assert_eq!(
+        topics,
+        [
+            "/containers/create",
+            "/tasks/create",
+            "/tasks/start",
+            "/tasks/exit",
+            "/tasks/delete",
+            "/containers/delete"
+        ]
+    );
+}
+
+fn a_killed_daemon_finds_its_tasks_again(ctr: &Path) {
+    let mut layer = Layer::start(ctr);
+    layer.run(&["-d"], "stays", &["/bin/sleep", "1000"]).ok();
+    let waits = "until [ -e /tmp/end ]; do /bin/sleep 0.05; done; exit 66";
+    layer.run(&["-d"], "ends", &["/bin/sh", "-c", waits]).ok();
+    layer
+        .run(&["-d"], "dies", &["/bin/sh", "-c", "exec /bin/sleep 1001"])
+        .ok();
+    let shims = layer.host.running("containerd-shim-lighter-v1");
+    layer.kill();
+    // While nobody is there, one ends, and one loses its shim.
+    std::fs::write(layer.host.dir().join("rootfs/tmp/end"), "").unwrap();
+    let victim = layer
+        .host
+        .running("containerd-shim-lighter-v1")
+        .into_iter()
+        .find(|pid| {
+            let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+            words.split(|byte| *byte == 0).any(|word| word == b"dies")
+        });
+    let victim = rustix::process::Pid::from_raw(i32::try_from(victim.unwrap()).unwrap()).unwrap();
+    rustix::process::kill_process(victim, rustix::process::Signal::KILL).unwrap();
+    layer.restart(&[]);
+    layer.becomes("ends", "STOPPED");
+    layer.becomes("dies", "STOPPED");
+    assert_eq!(layer.status("stays").as_deref(), Some("RUNNING"));
+    let deleted = layer.ctr(&["task", "delete", "ends"]);
+    assert!(deleted.stderr.contains("exit code 66"), "{deleted}");
+    let deleted = layer.ctr(&["task", "delete", "dies"]);
+    assert!(deleted.stderr.contains("exit code 137"), "{deleted}");
+    let joined = layer.ctr(&["task", "exec", "--exec-id", "e", "stays", "/bin/echo", "joined"]);
+    assert_eq!(joined.ok(), "joined");
+    assert!(shims.len() >= 3, "{shims:?}");
+    layer.ctr(&["task", "kill", "-s", "SIGKILL", "stays"]).ok();
+    layer.becomes("stays", "STOPPED");
+    layer.ctr(&["task", "delete", "stays"]);
+    eventually("nothing is left", || layer.leftovers().is_empty().then_some(()));
+}
+
+fn a_stopped_daemon_leaves_tasks_running(ctr: &Path) {
+    let mut layer = Layer::start(ctr);
+    layer.run(&["-d"], "one", &["/bin/sleep", "1000"]).ok();
+    let mut listener = layer.command(&["events"]).stdout(Stdio::null()).spawn().unwrap();
+    let begun = std::time::Instant::now();
+    assert_eq!(layer.stop(), Some(0), "{}", layer.log());
+    assert!(begun.elapsed().as_secs() < 3, "a listener does not hold it up");
+    listener.wait().unwrap();
+    layer.restart(&[]);
+    assert_eq!(layer.status("one").as_deref(), Some("RUNNING"));
+    // A second one on the same state is refused, and does no harm.
+    let dist = lighter_harness::dist()
+        .join("lighter-containerd")
+        .display()
+        .to_string();
+    let root = layer.path("root");
+    let second = layer
+        .host
+        .command(lighter_harness::Machine::Host, &[&dist, "--root", &root])
+        .args(["--state", "/run/lighter/containerd"])
+        .result()
+        .fails(1);
+    assert!(second.contains("another lighter-containerd works on"), "{second}");
+    assert_eq!(layer.status("one").as_deref(), Some("RUNNING"));
+}
