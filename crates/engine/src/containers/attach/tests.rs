@@ -1,8 +1,10 @@
 //! Attaching, against a socket that does what a shim's does.
 
+use std::path::PathBuf;
+
 use lighter_shim_api::attach as wire;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 
 use super::*;
 
