@@ -10,6 +10,8 @@ mod request;
 
 mod containers;
 mod content;
+mod content_write;
+mod descriptor;
 mod diff;
 mod events;
 mod health;
@@ -21,6 +23,7 @@ mod snapshots;
 mod streaming;
 mod tasks;
 mod transfer;
+mod transfer_auth;
 mod version;
 
 pub mod serve;

@@ -9,11 +9,18 @@ use std::time::Duration;
 
 use lighter_containerd::Layer;
 use lighter_containerd_api::containers::containers_server::ContainersServer;
+use lighter_containerd_api::content::content_server::ContentServer;
+use lighter_containerd_api::diff::diff_server::DiffServer;
 use lighter_containerd_api::event_service::events_server::EventsServer;
 use lighter_containerd_api::health::health_server::HealthServer;
+use lighter_containerd_api::images::images_server::ImagesServer;
 use lighter_containerd_api::introspection::introspection_server::IntrospectionServer;
+use lighter_containerd_api::leases::leases_server::LeasesServer;
 use lighter_containerd_api::namespaces::namespaces_server::NamespacesServer;
+use lighter_containerd_api::snapshots::snapshots_server::SnapshotsServer;
+use lighter_containerd_api::streaming::streaming_server::StreamingServer;
 use lighter_containerd_api::tasks::tasks_server::TasksServer;
+use lighter_containerd_api::transfer::transfer_server::TransferServer;
 use lighter_containerd_api::version::version_server::VersionServer;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -21,7 +28,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
-use crate::{containers, events, health, introspection, namespaces, tasks, version};
+use crate::{
+    containers, content, diff, events, health, images, introspection, leases, namespaces, snapshots,
+    streaming, tasks, transfer, version,
+};
 
 /// Most bytes of one message, both ways. Source: containerd's default of its `grpc` section.
 pub(crate) const MESSAGE: usize = 16 << 20;
@@ -126,6 +136,12 @@ fn routes(layer: &Layer, stopping: &CancellationToken) -> Routes {
         layer: layer.clone(),
         stopping: stopping.clone(),
     };
+    let streams = streaming::Streams::default();
+    let transfer = transfer::Service {
+        layer: layer.clone(),
+        streams: streams.clone(),
+        stopping: stopping.clone(),
+    };
     Routes::default()
         .add_service(limited!(HealthServer<_>, health))
         .add_service(limited!(VersionServer<_>, version::Service(layer.clone())))
@@ -137,6 +153,13 @@ fn routes(layer: &Layer, stopping: &CancellationToken) -> Routes {
         .add_service(limited!(ContainersServer<_>, containers::Service(layer.clone())))
         .add_service(limited!(EventsServer<_>, events))
         .add_service(limited!(TasksServer<_>, tasks))
+        .add_service(limited!(ContentServer<_>, content::Service(layer.clone())))
+        .add_service(limited!(SnapshotsServer<_>, snapshots::Service(layer.clone())))
+        .add_service(limited!(ImagesServer<_>, images::Service(layer.clone())))
+        .add_service(limited!(LeasesServer<_>, leases::Service(layer.clone())))
+        .add_service(limited!(DiffServer<_>, diff::Service(layer.clone())))
+        .add_service(limited!(StreamingServer<_>, streaming::Service(streams)))
+        .add_service(limited!(TransferServer<_>, transfer))
 }
 
 /// A listening socket at `path`, whatever its length, in place of a stale one.

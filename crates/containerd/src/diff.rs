@@ -1,12 +1,13 @@
 //! Applying a layer to mounts.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lighter_archive::{Options, Whiteouts};
 use lighter_oci::Descriptor;
 use lighter_snapshots::Mount;
 
+use crate::error::io;
 use crate::layer::Layer;
 use crate::{Error, Result};
 
@@ -15,8 +16,14 @@ pub(crate) const LIMIT: u64 = 1 << 40;
 
 impl Layer {
     /// Unpacks the blob `diff` onto what `mounts` say; gives the descriptor of its uncompressed form. Nothing is mounted: a snapshot
-    /// that is being made is written to where its mounts would write.
-    pub async fn apply(&self, namespace: &str, diff: &Descriptor, mounts: &[Mount]) -> Result<Descriptor> {
+    /// that is being made is written to where its mounts would write. With `sync` it is on the disk when this returns.
+    pub async fn apply(
+        &self,
+        namespace: &str,
+        diff: &Descriptor,
+        mounts: &[Mount],
+        sync: bool,
+    ) -> Result<Descriptor> {
         let [mount] = mounts else {
             return Err(Error::invalid(
                 "mounts",
@@ -42,7 +49,13 @@ impl Layer {
             lower: mount.lower_dirs(),
             limit: LIMIT,
         };
-        let unpack = move || lighter_archive::apply(reader.into_read(), &target, &options);
+        let unpack = move || {
+            let applied = lighter_archive::apply(reader.into_read(), &target, &options)?;
+            if sync {
+                sync_fs(&target).map_err(io("sync the file system of", &target))?;
+            }
+            Ok::<_, Error>(applied)
+        };
         let applied = tokio::task::spawn_blocking(unpack)
             .await
             .map_err(|_| Error::Panicked)??;
@@ -51,4 +64,8 @@ impl Layer {
         descriptor.annotations = BTreeMap::new();
         Ok(descriptor)
     }
+}
+
+fn sync_fs(directory: &Path) -> std::io::Result<()> {
+    Ok(rustix::fs::syncfs(std::fs::File::open(directory)?)?)
 }
