@@ -1,5 +1,6 @@
-//! The house's own tool: `cargo xtask demo | test | build | layers | tidy | lab`.
+//! The house's own tool: `cargo xtask demo | test | bench | build | layers | tidy | lab`.
 
+mod bench;
 mod build;
 mod demo;
 mod lab;
@@ -16,6 +17,7 @@ usage: cargo xtask COMMAND
 
   demo               set up, build, and play the walk-through in a private host
   test [--full]      set up, then everything that CI runs; --full: with many random rounds
+  bench [--quick]    measure beside the real Docker; `--only NAME`: some of it
   build              all programs, as they are shipped, into target/dist
   lab                only the set-up: packages, peers, images
   layers             check the edges between crates
@@ -26,6 +28,7 @@ fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
+        ["bench", rest @ ..] => bench::main(rest),
         ["build"] => build::all().map(drop),
         ["demo"] => demo::main(),
         ["lab"] => lab::ensure().map(drop),

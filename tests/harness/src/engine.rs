@@ -1,7 +1,7 @@
 //! An engine in a host: ours, or the real Docker of the lab.
 
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::host::{Host, Machine};
 use crate::registry::Registry;
@@ -95,6 +95,13 @@ impl Engine {
         self.daemon.wait().expect("waiting for the engine");
     }
 
+    /// When the daemon's program was executed, by the clock of the machine.
+    pub fn started(&self, host: &Host) -> SystemTime {
+        let text = std::fs::read_to_string(host.path("/run/engine.started")).expect("the start was noted");
+        let seconds: f64 = text.trim().parse().expect("seconds and microseconds");
+        SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds)
+    }
+
     /// Which engine this is.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -130,7 +137,8 @@ fn lighter(host: &Host, options: &Options) -> Command {
     argv.extend(flags(host));
     argv.extend(options.flags.iter().cloned());
     // The default configuration file need not exist; a named one must, as with dockerd.
-    let script = "[ -e /run/daemon.json ] || echo '{}' >/run/daemon.json; exec \"$@\"";
+    let script = "[ -e /run/daemon.json ] || echo '{}' >/run/daemon.json
+        echo $EPOCHREALTIME >/run/engine.started; exec \"$@\"";
     let mut words = vec!["bash", "-c", script, "lighterd"];
     words.extend(argv.iter().map(String::as_str));
     host.command(Machine::Host, &words)
@@ -151,7 +159,7 @@ fn docker(host: &Host, options: &Options) -> Command {
         pivot_root . old
         # crun and podman refuse the hybrid mode; runc does not care.
         umount -l /old; umount /sys/fs/cgroup/unified 2>/dev/null || true
-        cd /; exec dockerd --data-root=/data --exec-root=/run/docker \"$@\"",
+        cd /; echo $EPOCHREALTIME >/run/engine.started; exec dockerd --data-root=/data --exec-root=/run/docker \"$@\"",
         dir = dir.display(),
         lab = lab.display(),
         host = host.dir().display(),

@@ -1,0 +1,90 @@
+//! `bench`: ours beside the real Docker, in one run, samples interleaved; a table, JSON and an SVG plot in target/bench.
+//!
+//! Each sample is a process start of a client, timed from outside; each engine lives in a private host with a registry of its own.
+
+mod columns;
+mod goals;
+mod http;
+mod measures;
+mod memory;
+mod report;
+mod stats;
+mod svg;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::run::step;
+use crate::{build, lab};
+use columns::Columns;
+use stats::Series;
+
+const USAGE: &str = "\
+usage: cargo xtask bench [--quick] [--no-build] [--only NAME]...
+
+  --quick       few rounds: to see that it runs, not to quote
+  --no-build    measure what lies in target/dist
+  --only NAME   measures whose name contains NAME";
+
+/// How much of it is run.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    quick: bool,
+    built: bool,
+    only: Vec<String>,
+}
+
+impl Options {
+    fn parse(words: &[&str]) -> Result<Options> {
+        let mut options = Options::default();
+        let mut rest = words.iter();
+        while let Some(word) = rest.next() {
+            match *word {
+                "--quick" => options.quick = true,
+                "--no-build" => options.built = true,
+                "--only" => options
+                    .only
+                    .push((*rest.next().context("--only needs a name")?).to_owned()),
+                _ => bail!("unknown word `{word}`\n{USAGE}"),
+            }
+        }
+        Ok(options)
+    }
+
+    /// Whether the measure `name` is asked for.
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| name.contains(only))
+    }
+
+    /// Samples of each column: few when quick.
+    fn rounds(&self, full: usize) -> usize {
+        if self.quick { full.div_ceil(6).max(3) } else { full }
+    }
+}
+
+pub fn main(words: &[&str]) -> Result<()> {
+    let options = Options::parse(words)?;
+    step("set up", lab::ensure)?;
+    if !options.built {
+        // What cannot be built is measured as "not built", beside the rest.
+        if let Err(error) = step("build", build::all) {
+            println!("{error:#}");
+        }
+    }
+    let machine = report::Machine::now();
+    println!("{machine}");
+    let mut all: Vec<Series> = Vec::new();
+    // Engines of their own, before the long-lived ones take memory and time.
+    all.extend(measures::fresh(&options));
+    let columns = step("engines", Columns::start)?;
+    for (column, reason) in columns.absent() {
+        println!("{column}: {reason}");
+    }
+    all.extend(measures::long_lived(&columns, &options));
+    drop(columns);
+    let goals = goals::check(&all);
+    report::print(&all, &goals);
+    let dir = build::root().join("target/bench");
+    report::write(&dir, &machine, &options, &all, &goals)?;
+    println!("\nwritten: target/bench/bench.json, target/bench/bench.svg");
+    Ok(())
+}
