@@ -23,7 +23,6 @@ mod snapshots;
 mod streaming;
 mod tasks;
 mod transfer;
-mod transfer_auth;
 mod version;
 
 pub mod serve;

@@ -142,6 +142,10 @@ fn routes(layer: &Layer, stopping: &CancellationToken) -> Routes {
         streams: streams.clone(),
         stopping: stopping.clone(),
     };
+    let streaming = streaming::Service {
+        streams,
+        stopping: stopping.clone(),
+    };
     Routes::default()
         .add_service(limited!(HealthServer<_>, health))
         .add_service(limited!(VersionServer<_>, version::Service(layer.clone())))
@@ -158,7 +162,7 @@ fn routes(layer: &Layer, stopping: &CancellationToken) -> Routes {
         .add_service(limited!(ImagesServer<_>, images::Service(layer.clone())))
         .add_service(limited!(LeasesServer<_>, leases::Service(layer.clone())))
         .add_service(limited!(DiffServer<_>, diff::Service(layer.clone())))
-        .add_service(limited!(StreamingServer<_>, streaming::Service(streams)))
+        .add_service(limited!(StreamingServer<_>, streaming))
         .add_service(limited!(TransferServer<_>, transfer))
 }
 
