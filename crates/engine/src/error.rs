@@ -117,9 +117,14 @@ impl Error {
             Code::Unavailable => Kind::Unavailable,
             _ => Kind::System,
         };
+        let message = match status.message() {
+            // A layer without the service says nothing but that.
+            "" => format!("containerd: {}", status.code().description()),
+            message => message.to_owned(),
+        };
         Self {
             kind,
-            message: status.message().to_owned(),
+            message,
             source: None,
         }
     }
