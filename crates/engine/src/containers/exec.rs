@@ -133,7 +133,11 @@ impl Engine {
                 Ok(attached)
             }
             Err(error) => {
-                let code = start::exit_code(&error);
+                // As dockerd has it: what keeps an exec from running is the command's fault until it is known better.
+                let code = match start::exit_code(&error) {
+                    start::FAILED => start::NOT_EXECUTABLE,
+                    code => code,
+                };
                 self.exec_discard(exec).await;
                 self.exec_ended(exec, code);
                 Err(error)

@@ -22,8 +22,8 @@ use crate::{Config, Engine, Error, Kind, Result};
 const RUNTIME: &str = "io.containerd.lighter.v1";
 
 /// The exit code of a container that could not be started, for no better reason.
-const FAILED: i64 = 128;
-const NOT_EXECUTABLE: i64 = 126;
+pub(crate) const FAILED: i64 = 128;
+pub(crate) const NOT_EXECUTABLE: i64 = 126;
 const NOT_FOUND: i64 = 127;
 
 impl Engine {
@@ -356,7 +356,7 @@ pub(crate) fn failed(what: &str, status: &Status) -> Error {
 
 /// The code that a container or an exec gets when `error` kept it from running. Source: Docker's reference, "Exit status".
 pub(crate) fn exit_code(error: &Error) -> i64 {
-    let text = error.text();
+    let text = error.text().to_ascii_lowercase();
     let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
     if has(&[
         "executable file not found",
