@@ -28,6 +28,7 @@ pub(crate) fn config(dir: &Path) -> Config {
         address: socket(dir),
         programs: Vec::new(),
         runc_shim: DEFAULT_SHIM.to_owned(),
+        authorities: PathBuf::new(),
         clock: Clock::system(),
         version: "v1.2.3".to_owned(),
         revision: "abc".to_owned(),
