@@ -1,0 +1,3 @@
+//! The command line: flags as data, output, hints, exit codes.
+
+pub(crate) mod show;
