@@ -175,7 +175,7 @@ impl Columns {
     pub fn start() -> Result<Columns> {
         let docker = start(Kind::Docker)?;
         let lighter = start(Kind::Lighter);
-        let lighter = lighter.map_err(|error| error.to_string());
+        let lighter = lighter.map_err(|error| format!("{error:#}"));
         Ok(Columns(vec![
             Column {
                 rig: Ok(docker),
@@ -218,7 +218,10 @@ impl Columns {
 fn start(kind: Kind) -> Result<Rc<Rig>> {
     built(kind).map_err(|reason| anyhow::anyhow!("{reason}"))?;
     let rig = Rig::start(kind).with_context(|| format!("{} did not start", engine_name(kind)))?;
-    rig.housekeeping(&["pull", "-q", "busybox"])?;
+    // What needs no image can be measured without.
+    if let Err(error) = rig.housekeeping(&["pull", "-q", "busybox"]) {
+        println!("{}: {error:#}", engine_name(kind));
+    }
     Ok(Rc::new(rig))
 }
 

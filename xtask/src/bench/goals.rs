@@ -7,8 +7,8 @@ use super::stats::Series;
 enum Look {
     /// At least so many times better than the peer.
     Times(f64),
-    /// At most so much.
-    Below(f64),
+    /// Less than so much, in this unit.
+    Below(f64, &'static str),
 }
 
 struct Promise {
@@ -20,10 +20,10 @@ struct Promise {
 const PROMISES: [Promise; 6] = [
     promise("run-bridge", 1, Look::Times(4.0)),
     promise("run-bridge", 2, Look::Times(6.0)),
-    promise("client", 2, Look::Below(3.0)),
-    promise("shim-pss", 1, Look::Below(1.0)),
-    promise("daemons-rss", 1, Look::Below(40.0)),
-    promise("cold-start", 1, Look::Below(150.0)),
+    promise("client", 2, Look::Below(3.0, "ms")),
+    promise("shim-pss", 1, Look::Below(1.0, "MiB")),
+    promise("daemons-rss", 1, Look::Below(40.0, "MiB")),
+    promise("cold-start", 1, Look::Below(150.0, "ms")),
 ];
 
 const fn promise(measure: &'static str, column: usize, look: Look) -> Promise {
@@ -54,7 +54,6 @@ pub fn check(all: &[Series]) -> Vec<Goal> {
 
 fn goal(promise: &Promise, all: &[Series]) -> Goal {
     let series = all.iter().find(|series| series.name == promise.measure);
-    let unit = series.map_or("", |series| series.unit);
     let name = format!("{} ({})", promise.measure, super::columns::LABELS[promise.column]);
     let (goal, seen, met) = match promise.look {
         Look::Times(least) => {
@@ -65,7 +64,7 @@ fn goal(promise: &Promise, all: &[Series]) -> Goal {
                 seen.map(|seen| seen >= least),
             )
         }
-        Look::Below(most) => {
+        Look::Below(most, unit) => {
             let seen = series.and_then(|series| series.cells.get(promise.column)?.median());
             (
                 format!("under {most} {unit}"),

@@ -36,19 +36,21 @@ fn ask(socket: &Path, path: &str, begin: Instant, window: Duration) -> Result<u6
     Ok(count)
 }
 
-/// Waits for the first answer to `/_ping` on a socket that may not be there yet.
-pub fn first_answer(socket: &Path, limit: Duration) -> Result<()> {
+/// Waits until `path` is answered on a socket that may not be there yet.
+pub fn first_answer(socket: &Path, path: &str, limit: Duration) -> Result<()> {
     let begin = Instant::now();
     loop {
         let asked = UnixStream::connect(socket)
             .map_err(anyhow::Error::from)
             .and_then(|mut stream| {
-                stream.write_all(b"GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n")?;
+                write!(stream, "GET {path} HTTP/1.1\r\nHost: docker\r\n\r\n")?;
                 answer(&mut BufReader::new(stream))
             });
         match asked {
             Ok(()) => return Ok(()),
-            Err(error) if begin.elapsed() > limit => return Err(error.context("no answer to /_ping")),
+            Err(error) if begin.elapsed() > limit => {
+                return Err(error.context(format!("no answer to {path}")));
+            }
             Err(_) => std::thread::sleep(Duration::from_micros(500)),
         }
     }

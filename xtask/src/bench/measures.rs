@@ -34,16 +34,27 @@ fn series(name: &'static str, what: &'static str, unit: &'static str, cells: Vec
 
 /// Measures that start engines of their own: on an empty data root, each in a fresh host.
 pub fn fresh(options: &Options) -> Vec<Series> {
-    if !["cold-start", "daemons-rss", "daemons-pss"]
-        .iter()
-        .any(|name| options.wants(name))
-    {
+    let names = [
+        (
+            "cold-start",
+            "daemon: exec to the first answered /_ping, empty data root",
+            "ms",
+        ),
+        (
+            "cold-list",
+            "daemon: exec to the first answered /containers/json",
+            "ms",
+        ),
+        ("daemons-rss", "all daemons, idle and fresh, RSS", "MiB"),
+        ("daemons-pss", "all daemons, idle and fresh, PSS", "MiB"),
+    ];
+    if !names.iter().any(|(name, ..)| options.wants(name)) {
         return Vec::new();
     }
     let kinds = [Kind::Docker, Kind::Lighter];
     let mut cells = kinds.map(|kind| match built(kind) {
-        Ok(()) => [(); 3].map(|()| Cell::Samples(Vec::new())),
-        Err(reason) => [(); 3].map(|()| Cell::Absent(reason.clone())),
+        Ok(()) => [(); 4].map(|()| Cell::Samples(Vec::new())),
+        Err(reason) => [(); 4].map(|()| Cell::Absent(reason.clone())),
     });
     for round in 0..options.rounds(8) {
         for turn in 0..2 {
@@ -52,52 +63,53 @@ pub fn fresh(options: &Options) -> Vec<Series> {
                 continue;
             }
             match guarded(|| cold(kinds[place])) {
-                Ok((time, memory)) => {
-                    for (cell, value) in cells[place].iter_mut().zip([time, memory.rss, memory.pss]) {
+                Ok(values) => {
+                    for (cell, value) in cells[place].iter_mut().zip(values) {
                         if let Cell::Samples(samples) = cell {
                             samples.push(value);
                         }
                     }
                 }
                 Err(error) => {
-                    cells[place] = [(); 3].map(|()| Cell::Absent(format!("failed: {error:#}")));
+                    cells[place] = [(); 4].map(|()| Cell::Absent(format!("failed: {error:#}")));
                 }
             }
         }
     }
     let [docker, lighter] = cells;
     let own = || Cell::Absent("–".to_owned());
-    let names = [
-        (
-            "cold-start",
-            "daemon: exec to the first answered /_ping, empty data root",
-            "ms",
-        ),
-        ("daemons-rss", "all daemons, idle and fresh, RSS", "MiB"),
-        ("daemons-pss", "all daemons, idle and fresh, PSS", "MiB"),
-    ];
     let rows = docker.into_iter().zip(lighter).zip(names);
     rows.filter(|(_, (name, ..))| options.wants(name))
         .map(|((docker, lighter), (name, what, unit))| series(name, what, unit, vec![docker, lighter, own()]))
         .collect()
 }
 
-fn cold(kind: Kind) -> Result<(f64, memory::Memory)> {
+/// To the first ping, to the first list, and what the idle daemons hold: RSS, PSS.
+fn cold(kind: Kind) -> Result<[f64; 4]> {
     let host = Host::new();
     let options = options(kind, &host)?;
     let socket = host.path(Engine::SOCKET);
-    let asked = std::thread::spawn(move || {
-        http::first_answer(&socket, Duration::from_secs(60)).map(|()| SystemTime::now())
+    let limit = Duration::from_secs(60);
+    let asking = std::thread::spawn(move || {
+        http::first_answer(&socket, "/_ping", limit)?;
+        let ping = SystemTime::now();
+        http::first_answer(&socket, "/containers/json", limit)?;
+        Ok::<_, anyhow::Error>([ping, SystemTime::now()])
     });
     let engine = Engine::start(&host, kind, &options);
-    let answered = asked
+    let answered = asking
         .join()
         .map_err(|_| anyhow::anyhow!("the asking thread panicked"))??;
-    let time = answered
-        .duration_since(engine.started(&host))
-        .context("the clock went back")?;
+    let began = engine.started(&host);
+    let since = |time: SystemTime| time.duration_since(began).context("the clock went back");
     std::thread::sleep(SETTLE);
-    Ok((milliseconds(time), memory::daemons(&host, kind)?))
+    let memory = memory::daemons(&host, kind)?;
+    Ok([
+        milliseconds(since(answered[0])?),
+        milliseconds(since(answered[1])?),
+        memory.rss,
+        memory.pss,
+    ])
 }
 
 /// Measures on engines that stay.
