@@ -358,11 +358,20 @@ impl Tasks {
             shim.shutdown().await;
         }
         failpoint::hit("layer.delete.shutdown");
-        let bundle = task.bundle.clone();
-        let removed = blocking(move || bundle.remove()).await;
+        let removed = self.remove_bundle(&task.bundle).await;
         let key = (task.bundle.namespace.clone(), task.bundle.id.clone());
         self.table().remove(&key);
         removed
+    }
+
+    /// Removes a bundle whose shim is gone, and what that left.
+    async fn remove_bundle(&self, bundle: &Bundle) -> Result<()> {
+        let (tasks, bundle) = (self.clone(), bundle.clone());
+        blocking(move || {
+            shim::remove_sockets(&tasks.0.config, &bundle);
+            bundle.remove()
+        })
+        .await
     }
 
     /// The state of a process; an empty `exec_id` is the init.

@@ -321,6 +321,20 @@ pub(crate) fn addresses(config: &Config, bundle: &Bundle) -> Vec<Bootstrap> {
     found
 }
 
+/// Removes the sockets of a shim of `bundle` that died without doing so; one that somebody listens on is left.
+pub(crate) fn remove_sockets(config: &Config, bundle: &Bundle) {
+    for path in addresses(config, bundle)
+        .iter()
+        .filter_map(|bootstrap| socket_path(bootstrap).ok())
+    {
+        let refused = unix_socket::connect(&path)
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused);
+        if refused && let Err(error) = std::fs::remove_file(&path) {
+            tracing::debug!(path = %path.display(), %error, "a dead shim's socket is not removed");
+        }
+    }
+}
+
 fn socket_path(bootstrap: &Bootstrap) -> Result<PathBuf> {
     if bootstrap.protocol != "ttrpc" {
         return Err(Error::Unimplemented(format!(

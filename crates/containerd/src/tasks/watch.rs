@@ -105,8 +105,7 @@ impl Tasks {
         {
             tracing::debug!(id = %bundle.id, error = %lighter_stdx::error::chain(&error), "clean-up of a half-made task");
         }
-        let bundle = bundle.clone();
-        blocking(move || bundle.remove()).await
+        self.remove_bundle(bundle).await
     }
 }
 
