@@ -199,19 +199,20 @@ impl Repository {
         .await
     }
 
-    /// Asks one host after the other. The last one's failure is told, which is the registry's own. What fails in passing is tried again,
-    /// but not on a mirror: the next host may have it.
+    /// Asks one host after the other. The last one's failure is told, which is the registry's own; but what a server answered in one
+    /// protocol is not hidden by its not speaking another. What fails in passing is tried again, but not on a mirror: the next
+    /// host may have it.
     async fn each_host<T, F: Future<Output = Result<T>>>(
         &self,
         may: impl Fn(&Host) -> bool,
         ask: impl Fn(Arc<Host>) -> F,
     ) -> Result<T> {
+        let is_not_spoken =
+            |error: &Error| matches!(error, Error::Connect { .. } | Error::Status { status: 400, .. });
         let mut failure = None;
+        let mut failed = "";
         for host in &self.hosts {
-            let is_other_protocol = matches!(
-                failure,
-                Some(Error::Connect { .. } | Error::Status { status: 400, .. })
-            );
+            let is_other_protocol = failure.as_ref().is_some_and(is_not_spoken);
             if !may(host) || host.config.is_fallback && !is_other_protocol {
                 continue;
             }
@@ -225,8 +226,13 @@ impl Repository {
                 let is_worth_it = error.is_passing() && !error.is_nobody() && !host.config.is_mirror;
                 if !is_worth_it || attempt >= TRIES {
                     // A host that does not speak the second protocol either: the first failure tells more.
-                    if !(host.config.is_fallback && matches!(error, Error::Connect { .. })) {
+                    let is_less = host.config.is_fallback && matches!(error, Error::Connect { .. })
+                        || failed == host.config.authority
+                            && is_not_spoken(&error)
+                            && failure.as_ref().is_some_and(|first| !is_not_spoken(first));
+                    if !is_less {
                         failure = Some(error);
+                        failed = &host.config.authority;
                     }
                     break;
                 }
