@@ -56,7 +56,12 @@ impl Images for Service {
         let request = request.into_inner();
         let fields = fields(request.update_mask);
         let image = given(request.image)?;
-        let target = target(image.target)?;
+        // A mask that leaves the target alone may come with an empty one.
+        let names_target = |field: &String| field.starts_with("target") || field.starts_with("annotations");
+        let target = match fields.is_empty() || fields.iter().any(names_target) {
+            true => target(image.target)?,
+            false => None,
+        };
         let images = self.0.images();
         let updated = images.update(&namespace, &image.name, labels(image.labels), target, fields);
         let image = Some(message(updated.await.map_err(status)?));

@@ -78,9 +78,10 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
+    /// Blanks may stand between any two tokens.
     fn filter(mut self) -> Result<Vec<Selector>, FilterError> {
         let mut selectors = vec![self.selector()?];
-        while !self.rest().is_empty() {
+        while !self.rest().trim_start().is_empty() {
             if !self.take(",") {
                 return Err(self.error("a comma was expected"));
             }
@@ -114,6 +115,7 @@ impl Parser<'_> {
 
     /// A part of a field path.
     fn part(&mut self) -> Result<String, FilterError> {
+        self.skip_blanks();
         if self.rest().starts_with('"') {
             return self.quoted();
         }
@@ -126,6 +128,7 @@ impl Parser<'_> {
     }
 
     fn value(&mut self, quotes: &[char]) -> Result<String, FilterError> {
+        self.skip_blanks();
         if self.rest().starts_with(quotes) {
             return self.quoted();
         }
@@ -133,7 +136,7 @@ impl Parser<'_> {
         if length == 0 {
             return Err(self.error("a value was expected"));
         }
-        Ok(self.advance(length))
+        Ok(self.advance(length).trim_end().to_owned())
     }
 
     /// A text between two of the same quote; a backslash takes the next character as it is.
@@ -167,7 +170,12 @@ impl Parser<'_> {
         &self.text[self.at..]
     }
 
+    fn skip_blanks(&mut self) {
+        self.at = self.text.len() - self.rest().trim_start().len();
+    }
+
     fn take(&mut self, token: &str) -> bool {
+        self.skip_blanks();
         let taken = self.rest().starts_with(token);
         if taken {
             self.at += token.len();
@@ -209,6 +217,8 @@ mod tests {
     fn a_filter_selects_by_its_fields() {
         check("name==docker.io/library/web:1", true);
         check("name==web", false);
+        check(" name == docker.io/library/web:1 , labels.absent", false);
+        check("labels.empty, name ~= /web/", true);
         check("name!=web", true);
         check("name~=^docker\\.io/", true);
         check("name~=/web:\\d$/", true);
