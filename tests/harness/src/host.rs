@@ -162,23 +162,34 @@ impl Host {
         processes().into_iter().filter(is).collect()
     }
 
-    /// The process with number `inside` in the host, as this process numbers it.
+    /// The process with number `inside` in the host, as this process numbers it; also one in a pid namespace below.
     pub fn outer_pid(&self, inside: u32) -> Option<u32> {
-        let namespace = fs::read_link(format!("/proc/{}/ns/pid", self.pid())).ok()?;
-        processes().into_iter().find(|pid| {
-            fs::read_link(format!("/proc/{pid}/ns/pid_for_children"))
-                .ok()
-                .is_some_and(|own| own == namespace)
-                && fs::read_to_string(format!("/proc/{pid}/status"))
-                    .ok()
-                    .is_some_and(|status| {
-                        status
-                            .lines()
-                            .find_map(|line| line.strip_prefix("NSpid:"))
-                            .is_some_and(|pids| pids.split_whitespace().nth(1) == Some(&inside.to_string()))
-                    })
-        })
+        let is = |pid: &u32| field(*pid, "NSpid:").split_whitespace().nth(1) == Some(&inside.to_string());
+        processes()
+            .into_iter()
+            .filter(is)
+            .find(|pid| self.has(*pid))
     }
+
+    /// Whether `pid` is in the host's pid namespace (a process of ours that entered it has a parent outside), or comes from
+    /// its first process.
+    fn has(&self, mut pid: u32) -> bool {
+        let (init, namespace) = (self.pid(), |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok());
+        if namespace(pid).is_some() && namespace(pid) == namespace(init) {
+            return true;
+        }
+        while pid > 1 && pid != init {
+            pid = field(pid, "PPid:").parse().unwrap_or(0);
+        }
+        pid == init
+    }
+}
+
+/// A field of `/proc/PID/status`; empty when the process is gone.
+fn field(pid: u32, name: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let value = status.lines().find_map(|line| line.strip_prefix(name));
+    value.unwrap_or_default().trim().to_owned()
 }
 
 impl Default for Host {
