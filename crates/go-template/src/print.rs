@@ -53,7 +53,7 @@ fn write(out: &mut String, value: &Value, depth: usize) {
         // Go prints the address of a nested pointer; there is none here that would mean anything.
         Value::Struct(s) if s.pointer && depth > 0 => out.push_str("0xc000000000"),
         Value::Struct(s) => {
-            out.push_str(if s.pointer { "&{" } else { "{" });
+            out.push('{');
             for (i, field) in s
                 .fields
                 .iter()

@@ -1,0 +1,283 @@
+//! The API's types as a template sees them: with Go's names, in Go's order.
+//!
+//! Docker's client tries a template on its typed answer first, where a nil slice prints `[]` and a struct `{a b c}`; only when that fails it
+//! takes the JSON as a map. Serialising our own types gives the same shape: a struct's fields come in order, and those that JSON leaves
+//! out are told as skipped.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use lighter_go_template::{Field, Nil, Struct, Value};
+use serde::Serialize;
+use serde::ser::{self, Serializer};
+
+/// `data`, whose Go type is `type_name`, as a template's value.
+pub(crate) fn typed<T: Serialize>(data: &T, type_name: &'static str) -> Value {
+    match data.serialize(Reflect) {
+        Ok(Value::Struct(s)) => {
+            let mut s = Rc::unwrap_or_clone(s);
+            s.type_name = type_name;
+            Value::Struct(Rc::new(s))
+        }
+        Ok(value) => value,
+        Err(Never(_)) => Value::Null,
+    }
+}
+
+/// JSON keys whose Go names differ.
+fn go_name(key: &'static str) -> &'static str {
+    match key {
+        "Id" => "ID",
+        "ParentId" => "ParentID",
+        "HostIp" => "HostIP",
+        "NanoCpus" => "NanoCPUs",
+        "Dns" => "DNS",
+        "DnsOptions" => "DNSOptions",
+        "DnsSearch" => "DNSSearch",
+        "CpuShares" => "CPUShares",
+        "CpuPeriod" => "CPUPeriod",
+        "CpuQuota" => "CPUQuota",
+        "CpuRealtimePeriod" => "CPURealtimePeriod",
+        "CpuRealtimeRuntime" => "CPURealtimeRuntime",
+        "CpuCount" => "CPUCount",
+        "CpuPercent" => "CPUPercent",
+        "CpuCfsPeriod" => "CPUCfsPeriod",
+        "CpuCfsQuota" => "CPUCfsQuota",
+        "HttpProxy" => "HTTPProxy",
+        "HttpsProxy" => "HTTPSProxy",
+        "ApiVersion" => "APIVersion",
+        "ExecIDs" => "ExecIDs",
+        "mediaType" => "MediaType",
+        "digest" => "Digest",
+        "size" => "Size",
+        "urls" => "URLs",
+        "annotations" => "Annotations",
+        "platform" => "Platform",
+        "artifactType" => "ArtifactType",
+        "architecture" => "Architecture",
+        "os" => "OS",
+        "os.version" => "OSVersion",
+        "os.features" => "OSFeatures",
+        "variant" => "Variant",
+        "path" => "Path",
+        "runtimeArgs" => "Args",
+        "status" => "Status",
+        key => key,
+    }
+}
+
+struct Reflect;
+
+/// Nothing here fails but what is no data of an API.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Never(String);
+
+impl ser::Error for Never {
+    fn custom<T: std::fmt::Display>(message: T) -> Self {
+        Never(message.to_string())
+    }
+}
+
+type Reflected = Result<Value, Never>;
+
+macro_rules! integers {
+    ($($name:ident: $type:ty),*) => {
+        $(fn $name(self, n: $type) -> Reflected { Ok(i64::try_from(n).map_or(Value::Float(n as f64), Value::Int)) })*
+    };
+}
+
+impl Serializer for Reflect {
+    type Ok = Value;
+    type Error = Never;
+    type SerializeSeq = List;
+    type SerializeTuple = List;
+    type SerializeTupleStruct = List;
+    type SerializeTupleVariant = ser::Impossible<Value, Never>;
+    type SerializeMap = Map;
+    type SerializeStruct = Fields;
+    type SerializeStructVariant = ser::Impossible<Value, Never>;
+
+    integers!(serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64, serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64);
+
+    fn serialize_bool(self, b: bool) -> Reflected {
+        Ok(Value::Bool(b))
+    }
+
+    fn serialize_f32(self, n: f32) -> Reflected {
+        Ok(Value::Float(f64::from(n)))
+    }
+
+    fn serialize_f64(self, n: f64) -> Reflected {
+        Ok(Value::Float(n))
+    }
+
+    fn serialize_char(self, c: char) -> Reflected {
+        Ok(Value::Str(c.to_string()))
+    }
+
+    fn serialize_str(self, s: &str) -> Reflected {
+        Ok(Value::from(s))
+    }
+
+    fn serialize_bytes(self, bytes: &[u8]) -> Reflected {
+        Ok(Value::Str(String::from_utf8_lossy(bytes).into_owned()))
+    }
+
+    fn serialize_none(self) -> Reflected {
+        Ok(Value::Nil(Nil::List))
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Reflected {
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Reflected {
+        Ok(Value::Null)
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Reflected {
+        Ok(Value::Struct(Rc::default()))
+    }
+
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Reflected {
+        Ok(Value::from(variant))
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Reflected {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(self, _: &'static str, _: u32, _: &'static str, value: &T) -> Reflected {
+        value.serialize(self)
+    }
+
+    fn serialize_seq(self, len: Option<usize>) -> Result<List, Never> {
+        Ok(List(Vec::with_capacity(len.unwrap_or(0))))
+    }
+
+    fn serialize_tuple(self, len: usize) -> Result<List, Never> {
+        self.serialize_seq(Some(len))
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, len: usize) -> Result<List, Never> {
+        self.serialize_seq(Some(len))
+    }
+
+    fn serialize_tuple_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<Self::SerializeTupleVariant, Never> {
+        Err(Never("an enum with data".into()))
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Map, Never> {
+        Ok(Map { key: String::new(), entries: BTreeMap::new() })
+    }
+
+    fn serialize_struct(self, _: &'static str, len: usize) -> Result<Fields, Never> {
+        Ok(Fields(Vec::with_capacity(len)))
+    }
+
+    fn serialize_struct_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<Self::SerializeStructVariant, Never> {
+        Err(Never("an enum with data".into()))
+    }
+}
+
+struct List(Vec<Value>);
+
+impl ser::SerializeSeq for List {
+    type Ok = Value;
+    type Error = Never;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Never> {
+        self.0.push(value.serialize(Reflect)?);
+        Ok(())
+    }
+
+    fn end(self) -> Reflected {
+        Ok(Value::List(self.0))
+    }
+}
+
+impl ser::SerializeTuple for List {
+    type Ok = Value;
+    type Error = Never;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Never> {
+        ser::SerializeSeq::serialize_element(self, value)
+    }
+
+    fn end(self) -> Reflected {
+        ser::SerializeSeq::end(self)
+    }
+}
+
+impl ser::SerializeTupleStruct for List {
+    type Ok = Value;
+    type Error = Never;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Never> {
+        ser::SerializeSeq::serialize_element(self, value)
+    }
+
+    fn end(self) -> Reflected {
+        ser::SerializeSeq::end(self)
+    }
+}
+
+struct Map {
+    key: String,
+    entries: BTreeMap<String, Value>,
+}
+
+impl ser::SerializeMap for Map {
+    type Ok = Value;
+    type Error = Never;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Never> {
+        self.key = lighter_go_template::print(&key.serialize(Reflect)?);
+        Ok(())
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Never> {
+        self.entries.insert(std::mem::take(&mut self.key), value.serialize(Reflect)?);
+        Ok(())
+    }
+
+    fn end(self) -> Reflected {
+        Ok(Value::Map(self.entries))
+    }
+}
+
+struct Fields(Vec<Field>);
+
+impl ser::SerializeStruct for Fields {
+    type Ok = Value;
+    type Error = Never;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Never> {
+        let value = value.serialize(Reflect)?;
+        self.0.push(Field { name: go_name(key), json: key, omit_empty: false, value });
+        Ok(())
+    }
+
+    fn skip_field(&mut self, key: &'static str) -> Result<(), Never> {
+        self.0.push(Field { name: go_name(key), json: key, omit_empty: true, value: skipped(key) });
+        Ok(())
+    }
+
+    fn end(self) -> Reflected {
+        Ok(Value::Struct(Rc::new(Struct { fields: self.0, ..Struct::default() })))
+    }
+}
+
+/// What a field that JSON leaves out holds: the zero of its type.
+fn skipped(key: &str) -> Value {
+    match key {
+        "Health" | "Healthcheck" | "StopTimeout" | "SizeRw" | "SizeRootFs" | "ImageManifestDescriptor" | "Descriptor" | "Init" | "platform"
+        | "FirewallBackend" | "Containerd" | "BindOptions" | "VolumeOptions" | "TmpfsOptions" => Value::Nil(Nil::Pointer("")),
+        "ExposedPorts" | "Details" | "Annotations" | "annotations" | "Sysctls" | "Tmpfs" | "StorageOpt" | "status" => Value::Nil(Nil::Map),
+        "Shell" | "Test" | "Mounts" | "Layers" | "Info" | "runtimeArgs" | "urls" | "DefaultAddressPools" => Value::Nil(Nil::List),
+        "ArgsEscaped" | "NetworkDisabled" | "KernelMemoryTCP" | "Experimental" | "ReadOnly" => Value::Bool(false),
+        "PublicPort" | "Interval" | "Timeout" | "StartPeriod" | "StartInterval" | "Retries" => Value::Int(0),
+        _ => Value::from(""),
+    }
+}
