@@ -1,12 +1,15 @@
 //! The shim: arguments and surroundings for `lighter_shim`.
 
+#![no_main]
+
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lighter_shim::{Arguments, Config, Time};
 
-fn main() -> ExitCode {
+lighter_sys::entry!(program);
+
+fn program() -> u8 {
     // What a caller leaves open would stay open as long as the container.
     let _ = lighter_sys::inherit::close_inherited();
     let arguments = match Arguments::parse(std::env::args().skip(1)) {
@@ -26,7 +29,7 @@ fn main() -> ExitCode {
         clock,
     };
     match lighter_shim::run(config, &arguments, &mut std::io::stdout()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => fail(&error),
     }
 }
@@ -40,10 +43,10 @@ fn clock() -> Time {
 }
 
 #[expect(clippy::print_stderr, reason = "a main prints")]
-fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
+fn fail(error: &(dyn std::error::Error + 'static)) -> u8 {
     eprintln!(
         "containerd-shim-lighter-v1: {}",
         lighter_stdx::error::chain(error)
     );
-    ExitCode::FAILURE
+    1
 }

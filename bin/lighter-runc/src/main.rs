@@ -1,9 +1,12 @@
 //! The OCI runtime.
 
-use std::io::Write;
-use std::process::ExitCode;
+#![no_main]
 
-pub(crate) fn main() -> ExitCode {
+use std::io::Write;
+
+lighter_sys::entry!(program);
+
+fn program() -> u8 {
     let input = lighter_runtime::Input {
         arguments: std::env::args_os().collect(),
         environment: std::env::vars_os().collect(),
@@ -14,5 +17,5 @@ pub(crate) fn main() -> ExitCode {
     // Who closed our stdout or stderr does not want to hear.
     let _ = std::io::stdout().write_all(output.text.as_bytes());
     let _ = std::io::stderr().write_all(output.error.as_bytes());
-    ExitCode::from(output.code)
+    output.code
 }

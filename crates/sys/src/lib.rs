@@ -6,6 +6,7 @@
 pub mod bpf;
 pub mod caps;
 pub mod descriptors;
+pub mod entry;
 pub mod exec;
 pub mod fdpass;
 pub mod flock;
