@@ -118,7 +118,7 @@ async fn errors_say_what_happened() {
     ));
     let refused = resolve(options(), "127.0.0.1:1/x").await.unwrap_err();
     assert!(
-        lighter_stdx::error::chain(&refused).contains("Connection refused"),
+        lighter_stdx::error::chain(&refused).contains("connection refused"),
         "{refused:?}"
     );
     let unknown = resolve(options(), "no-such-host.invalid/x").await.unwrap_err();
