@@ -30,21 +30,25 @@ impl Tasks {
                 }
             };
             tokio::pin!(died);
-            tokio::select! {
-                exit = shim.wait("") => match exit {
-                    Ok(exit) => {
-                        // A start that is under way is told first.
-                        let _turn = task.turn.lock().await;
-                        task.exited(exit);
-                    }
-                    Err(Error::ShimGone(_)) => {}
-                    Err(error) => {
-                        tracing::warn!(id = %task.bundle.id, error = %lighter_stdx::error::chain(&error), "wait");
-                    }
-                },
-                () = &mut died => {}
+            let ended = tokio::select! {
+                exit = shim.wait("") => exit,
+                () = &mut died => Err(Error::ShimGone(task.bundle.id.clone())),
+            };
+            let shim_is_gone = matches!(ended, Err(Error::ShimGone(_)));
+            match ended {
+                Ok(exit) => {
+                    // A start that is under way is told first.
+                    let _turn = task.turn.lock().await;
+                    task.exited(exit);
+                }
+                Err(Error::ShimGone(_)) => {}
+                Err(error) => {
+                    tracing::warn!(id = %task.bundle.id, error = %lighter_stdx::error::chain(&error), "wait");
+                }
             }
-            died.await;
+            if !shim_is_gone {
+                died.await;
+            }
             if !task.removing() {
                 tasks.bury(&task).await;
             }
