@@ -165,16 +165,15 @@ impl Host {
     /// The process with number `inside` in the host, as this process numbers it; also one in a pid namespace below.
     pub fn outer_pid(&self, inside: u32) -> Option<u32> {
         let is = |pid: &u32| field(*pid, "NSpid:").split_whitespace().nth(1) == Some(&inside.to_string());
-        processes()
-            .into_iter()
-            .filter(is)
-            .find(|pid| self.has(*pid))
+        processes().into_iter().filter(is).find(|pid| self.has(*pid))
     }
 
     /// Whether `pid` is in the host's pid namespace (a process of ours that entered it has a parent outside), or comes from
     /// its first process.
     fn has(&self, mut pid: u32) -> bool {
-        let (init, namespace) = (self.pid(), |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok());
+        let (init, namespace) = (self.pid(), |pid: u32| {
+            fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
+        });
         if namespace(pid).is_some() && namespace(pid) == namespace(init) {
             return true;
         }

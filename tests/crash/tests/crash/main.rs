@@ -1,6 +1,10 @@
 //! What survives the death of daemons. The engine's client is the stock one.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a suite says what it did")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a suite says what it did"
+)]
 
 mod failpoints;
 mod random;
