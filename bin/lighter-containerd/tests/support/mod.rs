@@ -1,5 +1,7 @@
 //! The layer on a host of its own, and a real `ctr` for it.
 
+#![allow(dead_code, reason = "each suite uses a part of it")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
