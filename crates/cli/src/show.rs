@@ -3,6 +3,7 @@
 //! Each function takes what its command was told and gives the text for standard output back; the words, the columns and the
 //! errors are those of Docker's own client.
 
+mod ask;
 mod containers;
 mod details;
 mod format;
@@ -20,7 +21,7 @@ pub(crate) use containers::{PsOptions, ps};
 pub(crate) use format::Clock;
 pub(crate) use history::{HistoryOptions, history};
 pub(crate) use images::{ImagesOptions, images};
-pub(crate) use info::{Info, info};
+pub(crate) use info::info;
 pub(crate) use inspect::{InspectOptions, Kind, inspect};
 pub(crate) use tab::table;
 pub(crate) use units::{binary_size, duration, ellipsis, size, size_precise};
@@ -35,16 +36,37 @@ pub(crate) enum Error {
     /// `--format` or another option does not fit; in Docker's words.
     #[error("{0}")]
     Text(String),
-    /// `--format` of `version` or `info` is no template: exit code 64.
+    /// `--format` of `inspect`, `version` or `info` is no template: exit code 64.
     #[error("{0}")]
     Format(String),
 }
 
-/// What is to be printed, and what went wrong beside it.
+impl From<String> for Shown {
+    fn from(out: String) -> Self {
+        Shown {
+            out,
+            ..Shown::default()
+        }
+    }
+}
+
+impl Error {
+    /// The process's exit code.
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Error::Format(_) => 64,
+            _ => 1,
+        }
+    }
+}
+
+/// What is to be printed, and what there is to say beside it.
 #[derive(Debug, Default)]
 pub(crate) struct Shown {
     /// For standard output.
     pub(crate) out: String,
+    /// For standard error, a line each; the exit code does not know.
+    pub(crate) warnings: Vec<String>,
     /// For standard error, a line each; with any, the exit code is 1.
     pub(crate) errors: Vec<Error>,
 }

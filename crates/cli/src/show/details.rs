@@ -16,7 +16,9 @@ pub(crate) fn server(info: &SystemInfo) -> String {
     l.add(1, "Images", info.images);
     l.some(1, "Server Version", &info.server_version);
     l.some(1, "Storage Driver", &info.driver);
-    info.driver_status.iter().for_each(|[key, value]| l.add(2, key, value));
+    info.driver_status
+        .iter()
+        .for_each(|[key, value]| l.add(2, key, value));
     l.some(1, "Logging Driver", &info.logging_driver);
     l.some(1, "Cgroup Driver", &info.cgroup_driver);
     l.some(1, "Cgroup Version", &info.cgroup_version);
@@ -92,10 +94,21 @@ fn rest(l: &mut Lines, info: &SystemInfo) {
     l.list(1, "Labels", &info.labels);
     l.add(1, "Experimental", info.experimental_build);
     let registries = &info.registry_config;
-    let insecure = registries.index_configs.values().filter(|index| !index.secure).map(|index| &index.name);
-    let insecure: Vec<String> = insecure.chain(&registries.insecure_registry_cidrs).cloned().collect();
+    let insecure = registries
+        .index_configs
+        .values()
+        .filter(|index| !index.secure)
+        .map(|index| &index.name);
+    let insecure: Vec<String> = insecure
+        .chain(&registries.insecure_registry_cidrs)
+        .cloned()
+        .collect();
     l.list(1, "Insecure Registries", &insecure);
-    l.list(1, "Registry Mirrors", registries.mirrors.as_deref().unwrap_or_default());
+    l.list(
+        1,
+        "Registry Mirrors",
+        registries.mirrors.as_deref().unwrap_or_default(),
+    );
     l.add(1, "Live Restore Enabled", info.live_restore_enabled);
     l.some(1, "Product License", &info.product_license);
     if !info.default_address_pools.is_empty() {

@@ -30,7 +30,9 @@ impl Clock {
     /// As Go prints a time: `2026-01-01 00:00:00 +0000 UTC`.
     pub(crate) fn go_time(&self, seconds: i64) -> String {
         let then = Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH);
-        then.to_zoned_datetime(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
+        then.to_zoned_datetime(self.zone.clone())
+            .strftime("%Y-%m-%d %H:%M:%S %z %Z")
+            .to_string()
     }
 
     /// As Go prints a time in JSON, without fractions: `2026-01-01T00:00:00Z`.
@@ -73,34 +75,73 @@ pub(crate) fn rows(format: &str, columns: &Columns, rows: Vec<Row>) -> Result<St
     if !is_table {
         return Ok(out);
     }
-    let heading = template.execute_with(&heading(columns), Functions::Heading).map_err(wrong)?;
+    let heading = template
+        .execute_with(&heading(columns), Functions::Heading)
+        .map_err(wrong)?;
     Ok(tab::table(&format!("{heading}\n{out}")))
 }
 
 impl Row {
     pub(crate) fn value(self, columns: &Columns) -> Value {
-        let json: BTreeMap<String, Value> = self.fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        let mut fields: Vec<Field> =
-            self.fields.into_iter().map(|(name, value)| Field { name, json: name, omit_empty: false, value }).collect();
+        let json: BTreeMap<String, Value> = self
+            .fields
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect();
+        let mut fields: Vec<Field> = self
+            .fields
+            .into_iter()
+            .map(|(name, value)| Field {
+                name,
+                json: name,
+                omit_empty: false,
+                value,
+            })
+            .collect();
         if let Some(labels) = self.labels {
             let method = move |args: &[Value]| match args {
                 [Value::Str(name)] => Ok(Value::Str(labels.get(name).cloned().unwrap_or_default())),
-                _ => Err(format!("wrong number of args for Label: want 1 got {}", args.len())),
+                _ => Err(format!(
+                    "wrong number of args for Label: want 1 got {}",
+                    args.len()
+                )),
             };
-            fields.push(Field { name: "Label", json: "", omit_empty: false, value: Value::Method(Method(Rc::new(method))) });
+            fields.push(Field {
+                name: "Label",
+                json: "",
+                omit_empty: false,
+                value: Value::Method(Method(Rc::new(method))),
+            });
         }
-        Value::Struct(Rc::new(Struct { type_name: columns.type_name, pointer: true, fields, json: Some(Box::new(Value::Map(json))) }))
+        Value::Struct(Rc::new(Struct {
+            type_name: columns.type_name,
+            pointer: true,
+            methods: true,
+            fields,
+            json: Some(Box::new(Value::Map(json))),
+        }))
     }
 }
 
 /// The headings as data; a key that has none is nothing, as with Docker.
 fn heading(columns: &Columns) -> Value {
     let label = |args: &[Value]| match args {
-        [Value::Str(name)] => Ok(Value::Str(name.rsplit('.').next().unwrap_or_default().replace(['-', '_'], " "))),
-        _ => Err(format!("wrong number of args for Label: want 1 got {}", args.len())),
+        [Value::Str(name)] => Ok(Value::Str(
+            name.rsplit('.')
+                .next()
+                .unwrap_or_default()
+                .replace(['-', '_'], " "),
+        )),
+        _ => Err(format!(
+            "wrong number of args for Label: want 1 got {}",
+            args.len()
+        )),
     };
-    let mut map: BTreeMap<String, Value> =
-        columns.headings.iter().map(|(name, heading)| ((*name).to_owned(), Value::from(*heading))).collect();
+    let mut map: BTreeMap<String, Value> = columns
+        .headings
+        .iter()
+        .map(|(name, heading)| ((*name).to_owned(), Value::from(*heading)))
+        .collect();
     map.insert("Label".into(), Value::Method(Method(Rc::new(label))));
     Value::Map(map)
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use lighter_client::Client;
+use lighter_client::{Client, Query};
 use lighter_engine_api::{Filters, ImageSummary};
 use lighter_go_template::Value;
 
 use super::format::{self, Clock, Columns, Row};
-use super::{Error, units};
+use super::{Error, Shown, ask, units};
 
 /// What `images` was told. (A repository as argument is the filter `reference`.)
 #[derive(Debug, Clone, Default)]
@@ -46,17 +46,28 @@ const COLUMNS: Columns = Columns {
 const NONE: &str = "<none>";
 
 /// The images.
-pub(crate) fn images(client: &Client, options: &ImagesOptions, clock: &Clock) -> Result<String, Error> {
-    let filters = if options.filters.is_empty() { String::new() } else { options.filters.to_json() };
-    let images = client.image_list(options.all, &filters)?;
+pub(crate) fn images(client: &Client, options: &ImagesOptions, clock: &Clock) -> Result<Shown, Error> {
+    let filters = if options.filters.is_empty() {
+        String::new()
+    } else {
+        options.filters.to_json()
+    };
+    let query = Query::new()
+        .flag("all", options.all)
+        .with_some("filters", &filters);
+    let images: Vec<ImageSummary> = ask::get(client, "/images/json", &query)?;
     let text = format_text(options);
     // Digests are rows of their own only where they are shown.
     let digests = options.digests || text.contains("{{.Digest}}");
     let mut rows = Vec::new();
     for image in &images {
-        rows.extend(names(image, digests).into_iter().map(|name| row(image, name, !options.no_trunc, clock)));
+        rows.extend(
+            names(image, digests)
+                .into_iter()
+                .map(|name| row(image, name, !options.no_trunc, clock)),
+        );
     }
-    format::rows(&text, &COLUMNS, rows)
+    format::rows(&text, &COLUMNS, rows).map(Shown::from)
 }
 
 fn format_text(options: &ImagesOptions) -> String {
@@ -70,7 +81,11 @@ fn format_text(options: &ImagesOptions) -> String {
         }
         "raw" if options.quiet => "image_id: {{.ID}}".into(),
         "raw" => {
-            let digest = if options.digests { "digest: {{.Digest}}\n" } else { "" };
+            let digest = if options.digests {
+                "digest: {{.Digest}}\n"
+            } else {
+                ""
+            };
             format!(
                 "repository: {{{{.Repository}}}}\ntag: {{{{.Tag}}}}\n{digest}image_id: {{{{.ID}}}}\ncreated_at: {{{{.CreatedAt}}}}\nvirtual_size: {{{{.Size}}}}\n"
             )
@@ -102,13 +117,20 @@ fn names(image: &ImageSummary, digests_shown: bool) -> Vec<Name> {
     }
     let mut names = Vec::new();
     let mut add = |repository: &str, tag: &str, digest: &str| {
-        names.push(Name { repository: repository.into(), tag: tag.into(), digest: digest.into() });
+        names.push(Name {
+            repository: repository.into(),
+            tag: tag.into(),
+            digest: digest.into(),
+        });
     };
     if tags.is_empty() && digests.is_empty() {
         add(NONE, NONE, NONE);
     }
     for (repository, tags) in tags {
-        let known = digests.remove(repository).filter(|_| digests_shown).unwrap_or_else(|| vec![NONE]);
+        let known = digests
+            .remove(repository)
+            .filter(|_| digests_shown)
+            .unwrap_or_else(|| vec![NONE]);
         for tag in tags {
             known.iter().for_each(|digest| add(repository, tag, digest));
         }
@@ -124,16 +146,39 @@ fn row(image: &ImageSummary, name: Name, trunc: bool, clock: &Clock) -> Row {
     let or_not = |known: bool, text: String| if known { text } else { "N/A".to_owned() };
     let unique = image.size - image.shared_size;
     let fields = vec![
-        ("Containers", text(or_not(image.containers != -1, image.containers.to_string()))),
+        (
+            "Containers",
+            text(or_not(image.containers != -1, image.containers.to_string())),
+        ),
         ("CreatedAt", text(clock.go_time(image.created))),
-        ("CreatedSince", text(if image.created > 0 { clock.ago(image.created) } else { String::new() })),
+        (
+            "CreatedSince",
+            text(if image.created > 0 {
+                clock.ago(image.created)
+            } else {
+                String::new()
+            }),
+        ),
         ("Digest", text(name.digest)),
-        ("ID", text(if trunc { units::short_id(&image.id) } else { image.id.clone() })),
+        (
+            "ID",
+            text(if trunc {
+                units::short_id(&image.id)
+            } else {
+                image.id.clone()
+            }),
+        ),
         ("Repository", text(name.repository)),
-        ("SharedSize", text(or_not(image.shared_size != -1, units::size(image.shared_size)))),
+        (
+            "SharedSize",
+            text(or_not(image.shared_size != -1, units::size(image.shared_size))),
+        ),
         ("Size", text(units::size_precise(image.size, 3))),
         ("Tag", text(name.tag)),
-        ("UniqueSize", text(or_not(image.shared_size != -1, units::size(unique)))),
+        (
+            "UniqueSize",
+            text(or_not(image.shared_size != -1, units::size(unique))),
+        ),
         ("VirtualSize", text(units::size(image.size))),
     ];
     Row { fields, labels: None }

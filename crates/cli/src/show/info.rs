@@ -1,14 +1,14 @@
 //! `info`.
 
-use lighter_client::Client;
+use lighter_client::{Client, Query};
 use lighter_engine_api::SystemInfo;
-use lighter_go_template::{Field, Struct, Template, Value, to_json};
+use lighter_go_template::{Field, Nil, Struct, Template, Value, to_json};
 use serde::Serialize;
 use std::rc::Rc;
 
 use super::typed::typed;
 use super::version::ClientVersion;
-use super::{Error, Shown, details};
+use super::{Error, Shown, ask, details};
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -27,23 +27,16 @@ struct ClientInfo<'a> {
     warnings: Option<String>,
 }
 
-/// What the engine is and how much it holds. Warnings are errors that do not count: they come in [`Info::warnings`].
-#[derive(Debug, Default)]
-pub(crate) struct Info {
-    /// What is shown, and what went wrong.
-    pub(crate) shown: Shown,
-    /// For standard error, a line each.
-    pub(crate) warnings: Vec<String>,
-}
-
 /// The engine about itself. `debug` is this client's own.
-pub(crate) fn info(client: &Client, own: &ClientVersion, debug: bool, format: &str) -> Result<Info, Error> {
+pub(crate) fn info(client: &Client, own: &ClientVersion, debug: bool, format: &str) -> Result<Shown, Error> {
     let template = match format {
         "" | "json" => None,
-        text => Some(Template::parse("", text).map_err(|e| Error::Format(format!("template parsing error: {e}")))?),
+        text => Some(
+            Template::parse("", text).map_err(|e| Error::Format(format!("template parsing error: {e}")))?,
+        ),
     };
     let mut errors = Vec::new();
-    let server = match client.info() {
+    let server = match ask::get::<SystemInfo>(client, "/info", &Query::new()) {
         Ok(server) => Some(server),
         Err(error) => {
             errors.push(Error::from(error));
@@ -56,7 +49,11 @@ pub(crate) fn info(client: &Client, own: &ClientVersion, debug: bool, format: &s
         None => {
             let mut out = format!(
                 "Client:{}\n Version:    {}\n Context:    {}\n Debug Mode: {debug}\n\nServer:\n",
-                own.platform.as_ref().filter(|p| !p.name.is_empty()).map(|p| format!(" {}", p.name)).unwrap_or_default(),
+                own.platform
+                    .as_ref()
+                    .filter(|p| !p.name.is_empty())
+                    .map(|p| format!(" {}", p.name))
+                    .unwrap_or_default(),
                 own.version,
                 own.context
             );
@@ -66,18 +63,23 @@ pub(crate) fn info(client: &Client, own: &ClientVersion, debug: bool, format: &s
             }
             out
         }
-        Some(template) => match template.execute(&value(own, debug, server.as_ref())) {
-            Ok(text) if errors.is_empty() => text + "\n",
-            Ok(_) => "\n".into(),
-            Err(error) => {
-                if errors.is_empty() {
-                    errors.push(Error::Text(error.to_string()));
-                }
-                "\n".into()
+        Some(template) => {
+            let mut out = String::new();
+            let ran = template.execute_into(&value(own, debug, server.as_ref()), &mut out);
+            if errors.is_empty() {
+                errors.extend(ran.err().map(|e| Error::Text(e.to_string())));
+            } else {
+                out.clear();
             }
-        },
+            out + "
+"
+        }
     };
-    Ok(Info { shown: Shown { out, errors }, warnings })
+    Ok(Shown {
+        out,
+        warnings,
+        errors,
+    })
 }
 
 fn value(own: &ClientVersion, debug: bool, server: Option<&SystemInfo>) -> Value {
@@ -95,8 +97,32 @@ fn value(own: &ClientVersion, debug: bool, server: Option<&SystemInfo>) -> Value
         warnings: None,
     };
     let empty = SystemInfo::default();
-    let Value::Struct(server) = typed(server.unwrap_or(&empty), "system.dockerInfo") else { return Value::Null };
-    let mut server: Struct = Rc::unwrap_or_clone(server);
-    server.fields.push(Field { name: "ClientInfo", json: "ClientInfo", omit_empty: false, value: typed(&client, "system.clientInfo") });
-    Value::Struct(Rc::new(server))
+    let Value::Struct(info) = typed(server.unwrap_or(&empty), "system.dockerInfo") else {
+        return Value::Null;
+    };
+    let mut info: Struct = Rc::unwrap_or_clone(info);
+    if server.is_none() {
+        info.fields
+            .iter_mut()
+            .for_each(|field| nothing(&mut field.value, field.name));
+    }
+    info.fields.push(Field {
+        name: "ClientInfo",
+        json: "ClientInfo",
+        omit_empty: false,
+        value: typed(&client, "system.clientInfo"),
+    });
+    Value::Struct(Rc::new(info))
+}
+
+/// What was never filled is nil.
+fn nothing(value: &mut Value, name: &str) {
+    match value {
+        Value::List(items) if items.is_empty() => *value = Value::Nil(Nil::List),
+        Value::Map(map) if map.is_empty() => *value = Value::Nil(Nil::Map),
+        Value::Struct(_) if name == "RegistryConfig" => {
+            *value = Value::Nil(Nil::Pointer("*registry.ServiceConfig"))
+        }
+        _ => {}
+    }
 }

@@ -1,13 +1,15 @@
 //! `inspect`: JSON as the engine gave it, or a template on it.
 
-use lighter_client::Client;
+use std::rc::Rc;
+
+use lighter_client::{Client, Query};
 use lighter_engine_api::{ContainerInspectResponse, ImageInspect, go};
-use lighter_go_template::{MissingKey, Template, Value};
+use lighter_go_template::{Field, MissingKey, Template, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::typed::typed;
-use super::{Error, Shown};
+use super::{Error, Shown, ask};
 
 /// What is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,7 +44,10 @@ struct Found {
 pub(crate) fn inspect(client: &Client, names: &[String], options: &InspectOptions) -> Result<Shown, Error> {
     let template = match options.format.as_str() {
         "" | "json" => None,
-        text => Some(Template::parse("", &unescaped(text)).map_err(wrong)?),
+        text => {
+            let no_template = |e| Error::Format(format!("template parsing error: {e}"));
+            Some(Template::parse("", &unescaped(text)).map_err(no_template)?)
+        }
     };
     let mut errors = Vec::new();
     let mut raws = Vec::new();
@@ -62,14 +67,21 @@ pub(crate) fn inspect(client: &Client, names: &[String], options: &InspectOption
     }
     match template {
         None if options.format == "json" => {
-            let list: Vec<String> = raws.iter().map(|raw| compact(&String::from_utf8_lossy(raw))).collect();
+            let list: Vec<String> = raws
+                .iter()
+                .map(|raw| compact(&String::from_utf8_lossy(raw)))
+                .collect();
             out = format!("[{}]\n", list.join(","));
         }
         None => out = indented(&raws),
         Some(_) if out.is_empty() => out.push('\n'),
         Some(_) => {}
     }
-    Ok(Shown { out, errors })
+    Ok(Shown {
+        out,
+        errors,
+        ..Shown::default()
+    })
 }
 
 fn wrong(error: lighter_go_template::Error) -> Error {
@@ -83,21 +95,36 @@ fn unescaped(text: &str) -> String {
 /// On the typed answer; should that fail, on the JSON.
 fn render(template: &Template, found: &Found) -> Result<String, Error> {
     template.execute(&found.value).or_else(|_| {
-        let json: Value = serde_json::from_slice(&found.raw).map_err(|e| Error::Text(format!("unable to read inspect data: {e}")))?;
-        template.clone().missing_key(MissingKey::Error).execute(&json).map_err(wrong)
+        let json: Value = serde_json::from_slice(&found.raw)
+            .map_err(|e| Error::Text(format!("unable to read inspect data: {e}")))?;
+        template
+            .clone()
+            .missing_key(MissingKey::Error)
+            .execute(&json)
+            .map_err(wrong)
     })
 }
 
 fn find(client: &Client, name: &str, options: &InspectOptions) -> Result<Found, Error> {
     if options.kind != Kind::Image {
-        match client.container_inspect_raw(name, options.size) {
+        match ask::raw(
+            client,
+            &ask::of("containers", name, "json"),
+            &Query::new().flag("size", options.size),
+        ) {
             Err(error) if options.kind == Kind::Any && error.is_not_found() => {}
             answer => return found::<ContainerInspectResponse>(answer?, "container.InspectResponse"),
         }
     }
-    match client.image_inspect_raw(name) {
-        Err(error) if options.kind == Kind::Any && error.is_not_found() => Err(Error::Text(format!("Error: No such object: {name}"))),
-        answer => found::<ImageInspect>(answer?, "image.InspectResponse"),
+    match ask::raw(client, &ask::of("images", name, "json"), &Query::new()) {
+        Err(error) if options.kind == Kind::Any && error.is_not_found() => {
+            Err(Error::Text(format!("Error: No such object: {name}")))
+        }
+        answer => {
+            let mut found = found::<ImageInspect>(answer?, "image.InspectResponse")?;
+            found.value = image(found.value);
+            Ok(found)
+        }
     }
 }
 
@@ -105,35 +132,83 @@ fn found<T: Serialize + DeserializeOwned>(raw: Vec<u8>, type_name: &'static str)
     // An engine of another age may have fields of other kinds: then the JSON alone is the value.
     let value = match go::from_slice::<T>(&raw) {
         Ok(answer) => typed(&answer, type_name),
-        Err(_) => serde_json::from_slice(&raw).map_err(|e| Error::Text(format!("unable to read inspect data: {e}")))?,
+        Err(_) => serde_json::from_slice(&raw)
+            .map_err(|e| Error::Text(format!("unable to read inspect data: {e}")))?,
     };
     Ok(Found { raw, value })
+}
+
+/// Fields of an image's configuration, in the order of the OCI image specification, which is Go's too.
+const CONFIG: [&str; 13] = [
+    "User",
+    "ExposedPorts",
+    "Env",
+    "Entrypoint",
+    "Cmd",
+    "Volumes",
+    "WorkingDir",
+    "Labels",
+    "StopSignal",
+    "ArgsEscaped",
+    "Healthcheck",
+    "OnBuild",
+    "Shell",
+];
+
+/// An image in Go's order, with the fields that only Go's type still has.
+fn image(value: Value) -> Value {
+    let Value::Struct(found) = value else { return value };
+    let mut found = Rc::unwrap_or_clone(found);
+    if let Some(at) = found.fields.iter().position(|f| f.name == "Config") {
+        let mut config = found.fields.remove(at);
+        if let Value::Struct(fields) = &mut config.value {
+            let fields = &mut Rc::make_mut(fields).fields;
+            fields.sort_by_key(|f| CONFIG.iter().position(|name| *name == f.name));
+            fields.iter_mut().for_each(|f| f.omit_empty = true);
+        }
+        let after = found
+            .fields
+            .iter()
+            .position(|f| f.name == "Author")
+            .map_or(found.fields.len(), |at| at + 1);
+        found.fields.insert(after, config);
+    }
+    found.fields.push(Field {
+        name: "VirtualSize",
+        json: "VirtualSize",
+        omit_empty: true,
+        value: Value::Int(0),
+    });
+    Value::Struct(Rc::new(found))
 }
 
 /// The list of answers, indented by four blanks, all else as it came.
 fn indented(raws: &[Vec<u8>]) -> String {
     let list: Vec<_> = raws.iter().map(|raw| String::from_utf8_lossy(raw)).collect();
     let mut out = String::new();
-    walk(&format!("[{}]", list.join(",")), |token, depth, after| match token {
-        Token::Open(c) => {
-            out.push(c);
-            if after != Some(closing(c)) {
-                line(&mut out, depth + 1);
+    walk(
+        &format!("[{}]", list.join(",")),
+        |token, depth, after| match token {
+            Token::Open(c) => {
+                out.push(c);
+                if after != Some(closing(c)) {
+                    line(&mut out, depth + 1);
+                }
             }
-        }
-        Token::Close(c, empty) => {
-            if !empty {
+            Token::Close(c, empty) => {
+                if !empty {
+                    line(&mut out, depth);
+                }
+                out.push(c);
+            }
+            Token::Comma => {
+                out.push(',');
                 line(&mut out, depth);
             }
-            out.push(c);
-        }
-        Token::Comma => {
-            out.push(',');
-            line(&mut out, depth);
-        }
-        Token::Colon => out.push_str(": "),
-        Token::Text(text) => out.push_str(text),
-    });
+            Token::Colon => out.push_str(": "),
+            Token::Text(text) => out.push_str(text),
+        },
+    );
     out.push('\n');
     out
 }
@@ -177,7 +252,10 @@ fn walk(json: &str, mut each: impl FnMut(Token<'_>, usize, Option<char>)) {
         let length = match c {
             '"' => string_length(rest),
             '{' | '[' | '}' | ']' | ',' | ':' => 1,
-            _ => rest.find(|c: char| c.is_ascii_whitespace() || "{}[],:\"".contains(c)).unwrap_or(rest.len()).max(c.len_utf8()),
+            _ => rest
+                .find(|c: char| c.is_ascii_whitespace() || "{}[],:\"".contains(c))
+                .unwrap_or(rest.len())
+                .max(c.len_utf8()),
         };
         let (token, after) = rest.split_at(length);
         rest = after.trim_start();

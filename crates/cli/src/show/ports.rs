@@ -12,11 +12,20 @@ pub(crate) fn display(ports: &[Port]) -> String {
     for port in ports {
         let number = port.private_port;
         if !port.ip.is_empty() && port.public_port != number {
-            moved.push(format!("{}->{number}/{}", join(&port.ip, &port.public_port.to_string()), port.kind));
+            moved.push(format!(
+                "{}->{number}/{}",
+                join(&port.ip, &port.public_port.to_string()),
+                port.kind
+            ));
             continue;
         }
         match groups.iter_mut().find(|g| g.ip == port.ip && g.kind == port.kind) {
-            None => groups.push(Group { ip: &port.ip, kind: &port.kind, first: number, last: number }),
+            None => groups.push(Group {
+                ip: &port.ip,
+                kind: &port.kind,
+                first: number,
+                last: number,
+            }),
             Some(group) if group.last.checked_add(1) == Some(number) => group.last = number,
             Some(group) => {
                 done.push(group.text());
@@ -50,7 +59,11 @@ impl Group<'_> {
 }
 
 fn join(ip: &str, port: &str) -> String {
-    if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
+    if ip.contains(':') {
+        format!("[{ip}]:{port}")
+    } else {
+        format!("{ip}:{port}")
+    }
 }
 
 #[cfg(test)]

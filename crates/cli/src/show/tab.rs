@@ -10,7 +10,10 @@ pub(crate) fn table(text: &str) -> String {
     if !ends_open {
         lines.pop();
     }
-    let mut widths: Vec<Vec<usize>> = lines.iter().map(|line| vec![0; line.len().saturating_sub(1)]).collect();
+    let mut widths: Vec<Vec<usize>> = lines
+        .iter()
+        .map(|line| vec![0; line.len().saturating_sub(1)])
+        .collect();
     align(&lines, &mut widths, 0, lines.len(), 0);
     let mut out = String::new();
     for (i, (line, widths)) in lines.iter().zip(&widths).enumerate() {
@@ -20,7 +23,10 @@ pub(crate) fn table(text: &str) -> String {
         for (j, cell) in line.iter().enumerate() {
             out.push_str(cell);
             if let Some(width) = widths.get(j) {
-                out.extend(std::iter::repeat_n(' ', width.saturating_sub(cell.chars().count())));
+                out.extend(std::iter::repeat_n(
+                    ' ',
+                    width.saturating_sub(cell.chars().count()),
+                ));
             }
         }
     }
@@ -42,7 +48,9 @@ fn align(lines: &[Vec<&str>], widths: &mut [Vec<usize>], from: usize, to: usize,
             continue;
         }
         let block = begin..line;
-        let width = lines[block.clone()].iter().map(|cells| cells[column].chars().count() + PADDING);
+        let width = lines[block.clone()]
+            .iter()
+            .map(|cells| cells[column].chars().count() + PADDING);
         let width = width.max().unwrap_or(0).max(LEAST);
         widths[block].iter_mut().for_each(|w| w[column] = width);
         align(lines, widths, begin, line, column + 1);
@@ -56,12 +64,18 @@ mod tests {
     #[test]
     fn cells_are_ten_wide_and_three_apart() {
         assert_eq!(table("ID\tNAME\nabc\tx\n"), "ID        NAME\nabc       x\n");
-        assert_eq!(table("a\tb\tc\nlonger than ten\t\tc\n"), "a                 b         c\nlonger than ten             c\n");
+        assert_eq!(
+            table("a\tb\tc\nlonger than ten\t\tc\n"),
+            "a                 b         c\nlonger than ten             c\n"
+        );
         assert_eq!(table("a\t\n"), "a         \n");
     }
 
     #[test]
     fn a_line_without_the_cell_ends_a_column() {
-        assert_eq!(table("long enough here\tx\nplain\na\tx\n"), "long enough here   x\nplain\na         x\n");
+        assert_eq!(
+            table("long enough here\tx\nplain\na\tx\n"),
+            "long enough here   x\nplain\na         x\n"
+        );
     }
 }

@@ -148,7 +148,13 @@ impl Serializer for Reflect {
         value.serialize(self)
     }
 
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(self, _: &'static str, _: u32, _: &'static str, value: &T) -> Reflected {
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        value: &T,
+    ) -> Reflected {
         value.serialize(self)
     }
 
@@ -164,19 +170,34 @@ impl Serializer for Reflect {
         self.serialize_seq(Some(len))
     }
 
-    fn serialize_tuple_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<Self::SerializeTupleVariant, Never> {
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleVariant, Never> {
         Err(Never("an enum with data".into()))
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<Map, Never> {
-        Ok(Map { key: String::new(), entries: BTreeMap::new() })
+        Ok(Map {
+            key: String::new(),
+            entries: BTreeMap::new(),
+        })
     }
 
     fn serialize_struct(self, _: &'static str, len: usize) -> Result<Fields, Never> {
         Ok(Fields(Vec::with_capacity(len)))
     }
 
-    fn serialize_struct_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<Self::SerializeStructVariant, Never> {
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeStructVariant, Never> {
         Err(Never("an enum with data".into()))
     }
 }
@@ -238,7 +259,8 @@ impl ser::SerializeMap for Map {
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Never> {
-        self.entries.insert(std::mem::take(&mut self.key), value.serialize(Reflect)?);
+        self.entries
+            .insert(std::mem::take(&mut self.key), value.serialize(Reflect)?);
         Ok(())
     }
 
@@ -254,30 +276,125 @@ impl ser::SerializeStruct for Fields {
     type Error = Never;
 
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Never> {
-        let value = value.serialize(Reflect)?;
-        self.0.push(Field { name: go_name(key), json: key, omit_empty: false, value });
+        let value = named(key, value.serialize(Reflect)?);
+        self.0.push(Field {
+            name: go_name(key),
+            json: key,
+            omit_empty: false,
+            value,
+        });
         Ok(())
     }
 
     fn skip_field(&mut self, key: &'static str) -> Result<(), Never> {
-        self.0.push(Field { name: go_name(key), json: key, omit_empty: true, value: skipped(key) });
+        self.0.push(Field {
+            name: go_name(key),
+            json: key,
+            omit_empty: true,
+            value: skipped(key),
+        });
         Ok(())
     }
 
     fn end(self) -> Reflected {
-        Ok(Value::Struct(Rc::new(Struct { fields: self.0, ..Struct::default() })))
+        Ok(Value::Struct(Rc::new(Struct {
+            fields: self.0,
+            ..Struct::default()
+        })))
+    }
+}
+
+/// What Go's type makes of a field: which nil it is, or how it prints.
+fn named(key: &str, value: Value) -> Value {
+    match (key, value) {
+        (_, Value::Nil(Nil::List)) => skipped_nil(key),
+        ("Labels" | "Options" | "DriverOpts" | "Details", Value::Map(map)) if map.is_empty() => {
+            Value::Nil(Nil::NoStrings)
+        }
+        ("Interval" | "Timeout" | "StartPeriod" | "StartInterval", Value::Int(n)) => {
+            Value::Named(go_duration(n), Box::new(Value::Int(n)))
+        }
+        ("LastTagTime", Value::Str(time)) => Value::Named(go_time(&time), Box::new(Value::Str(time))),
+        (_, value) => value,
+    }
+}
+
+fn skipped_nil(key: &str) -> Value {
+    match key {
+        "Labels" | "Volumes" | "Options" | "Data" | "Sysctls" | "Annotations" | "StorageOpt" | "Tmpfs"
+        | "ExposedPorts" | "Ports" | "PortBindings" | "DriverOpts" | "Networks" => Value::Nil(Nil::Map),
+        "PidsLimit" | "OomKillDisable" | "MemorySwappiness" | "Init" | "IPAMConfig" | "Config"
+        | "Healthcheck" | "Platform" => Value::Nil(Nil::Pointer("")),
+        _ => Value::Nil(Nil::List),
+    }
+}
+
+/// A `time.Duration` as it prints: `1m30s`, `1.5s`, `250ms`.
+fn go_duration(nanos: i64) -> String {
+    let fraction = |n: u64, unit: u64| {
+        let (whole, rest) = (n / unit, n % unit);
+        let digits = format!("{rest:0width$}", width = unit.ilog10() as usize);
+        match digits.trim_end_matches('0') {
+            "" => whole.to_string(),
+            digits => format!("{whole}.{digits}"),
+        }
+    };
+    let n = nanos.unsigned_abs();
+    let sign = if nanos < 0 { "-" } else { "" };
+    let text = match n {
+        0 => "0s".into(),
+        1..1_000 => format!("{n}ns"),
+        1_000..1_000_000 => format!("{}µs", fraction(n, 1_000)),
+        1_000_000..1_000_000_000 => format!("{}ms", fraction(n, 1_000_000)),
+        _ => {
+            let (minutes, rest) = (n / 60_000_000_000, n % 60_000_000_000);
+            let seconds = fraction(rest, 1_000_000_000);
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => format!("{seconds}s"),
+                (0, minutes) => format!("{minutes}m{seconds}s"),
+                (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+            }
+        }
+    };
+    format!("{sign}{text}")
+}
+
+/// A time of the API as Go prints it: `2026-01-01 00:00:00.5 +0000 UTC`.
+fn go_time(text: &str) -> String {
+    match text.strip_suffix('Z') {
+        Some(time) => format!("{} +0000 UTC", time.replace('T', " ")),
+        None => text.into(),
     }
 }
 
 /// What a field that JSON leaves out holds: the zero of its type.
 fn skipped(key: &str) -> Value {
     match key {
-        "Health" | "Healthcheck" | "StopTimeout" | "SizeRw" | "SizeRootFs" | "ImageManifestDescriptor" | "Descriptor" | "Init" | "platform"
-        | "FirewallBackend" | "Containerd" | "BindOptions" | "VolumeOptions" | "TmpfsOptions" => Value::Nil(Nil::Pointer("")),
-        "ExposedPorts" | "Details" | "Annotations" | "annotations" | "Sysctls" | "Tmpfs" | "StorageOpt" | "status" => Value::Nil(Nil::Map),
-        "Shell" | "Test" | "Mounts" | "Layers" | "Info" | "runtimeArgs" | "urls" | "DefaultAddressPools" => Value::Nil(Nil::List),
-        "ArgsEscaped" | "NetworkDisabled" | "KernelMemoryTCP" | "Experimental" | "ReadOnly" => Value::Bool(false),
-        "PublicPort" | "Interval" | "Timeout" | "StartPeriod" | "StartInterval" | "Retries" => Value::Int(0),
+        "Health"
+        | "Platform"
+        | "Healthcheck"
+        | "StopTimeout"
+        | "SizeRw"
+        | "SizeRootFs"
+        | "ImageManifestDescriptor"
+        | "Descriptor"
+        | "Init"
+        | "platform"
+        | "FirewallBackend"
+        | "Containerd"
+        | "BindOptions"
+        | "VolumeOptions"
+        | "TmpfsOptions" => Value::Nil(Nil::Pointer("")),
+        "ExposedPorts" | "Details" | "Annotations" | "annotations" | "Sysctls" | "Tmpfs" | "StorageOpt"
+        | "status" => Value::Nil(Nil::Map),
+        "Shell" | "Test" | "Mounts" | "Layers" | "Info" | "runtimeArgs" | "urls" | "DefaultAddressPools" => {
+            Value::Nil(Nil::List)
+        }
+        "ArgsEscaped" | "NetworkDisabled" | "KernelMemoryTCP" | "Experimental" | "ReadOnly" => {
+            Value::Bool(false)
+        }
+        "PublicPort" | "Retries" => Value::Int(0),
+        "Interval" | "Timeout" | "StartPeriod" | "StartInterval" => named(key, Value::Int(0)),
         _ => Value::from(""),
     }
 }

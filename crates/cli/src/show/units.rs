@@ -4,17 +4,32 @@ use jiff::SignedDuration;
 
 /// A size in powers of a thousand with four digits: `1.984MB`.
 pub(crate) fn size(bytes: i64) -> String {
-    scaled(bytes as f64, 4, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"])
+    scaled(
+        bytes as f64,
+        4,
+        1000.0,
+        &["B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"],
+    )
 }
 
 /// A size in powers of a thousand with three digits: `1.98MB`.
 pub(crate) fn size_precise(bytes: i64, digits: usize) -> String {
-    scaled(bytes as f64, digits, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"])
+    scaled(
+        bytes as f64,
+        digits,
+        1000.0,
+        &["B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"],
+    )
 }
 
 /// A size in powers of 1024: `23.54GiB`.
 pub(crate) fn binary_size(bytes: i64) -> String {
-    scaled(bytes as f64, 4, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"])
+    scaled(
+        bytes as f64,
+        4,
+        1024.0,
+        &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"],
+    )
 }
 
 fn scaled(mut size: f64, digits: usize, base: f64, units: &[&str]) -> String {
@@ -39,7 +54,12 @@ fn general(n: f64, digits: usize) -> String {
         false => text.to_owned(),
     };
     if exponent < -4 || exponent >= digits as i32 {
-        return format!("{}e{}{:02}", short(mantissa), if exponent < 0 { '-' } else { '+' }, exponent.abs());
+        return format!(
+            "{}e{}{:02}",
+            short(mantissa),
+            if exponent < 0 { '-' } else { '+' },
+            exponent.abs()
+        );
     }
     short(&format!("{n:.*}", (digits as i32 - 1 - exponent).max(0) as usize))
 }
@@ -94,7 +114,10 @@ mod tests {
             (999_900, "1e+03kB", "999.9kB"),
             (11_650_000_000, "11.7GB", "11.65GB"),
         ] {
-            assert_eq!((size_precise(bytes, 3), size(bytes)), (three.to_owned(), four.to_owned()));
+            assert_eq!(
+                (size_precise(bytes, 3), size(bytes)),
+                (three.to_owned(), four.to_owned())
+            );
         }
         assert_eq!(binary_size(25_276_063_744), "23.54GiB");
     }

@@ -1,12 +1,12 @@
 //! `version`.
 
-use lighter_client::Client;
+use lighter_client::{Client, Query};
 use lighter_engine_api::{PlatformName, SystemVersion};
 use lighter_go_template::{Field, Nil, Struct, Template, Value, to_json};
 use serde::Serialize;
 
 use super::typed::typed;
-use super::{Error, Shown};
+use super::{Error, Shown, ask};
 
 /// What a client says of itself.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -40,10 +40,13 @@ pub(crate) struct ClientVersion {
 pub(crate) fn version(client: &Client, own: &ClientVersion, format: &str) -> Result<Shown, Error> {
     let template = match format {
         "" | "json" => None,
-        text => Some(Template::parse("version", text).map_err(|e| Error::Format(format!("template parsing error: {e}")))?),
+        text => Some(
+            Template::parse("version", text)
+                .map_err(|e| Error::Format(format!("template parsing error: {e}")))?,
+        ),
     };
     let mut errors = Vec::new();
-    let server = match client.version() {
+    let server = match ask::get::<SystemVersion>(client, "/version", &Query::new()) {
         Ok(server) => Some(readable(server)),
         Err(error) => {
             errors.push(Error::from(error));
@@ -51,38 +54,60 @@ pub(crate) fn version(client: &Client, own: &ClientVersion, format: &str) -> Res
         }
     };
     let mut own = own.clone();
-    own.api_version = client.api_version().to_owned();
+    own.api_version = client
+        .version()
+        .unwrap_or_else(|_| own.default_api_version.clone());
     let out = match &template {
         None if format == "json" => to_json(&value(&own, server.as_ref())) + "\n",
         None => pretty(&own, server.as_ref()),
-        Some(template) => match template.execute(&value(&own, server.as_ref())) {
-            Ok(text) => text + "\n",
-            Err(error) => {
-                // Without an engine, what it would have said is missing: its absence is the error.
-                if errors.is_empty() {
-                    errors.push(Error::Text(error.to_string()));
-                }
-                "\n".into()
+        Some(template) => {
+            let mut out = String::new();
+            let ran = template.execute_into(&value(&own, server.as_ref()), &mut out);
+            // Without an engine, what it would have said is missing: its absence is the error.
+            if errors.is_empty() {
+                errors.extend(ran.err().map(|e| Error::Text(e.to_string())));
             }
-        },
+            out + "
+"
+        }
     };
-    Ok(Shown { out, errors })
+    Ok(Shown {
+        out,
+        errors,
+        ..Shown::default()
+    })
 }
 
 fn value(own: &ClientVersion, server: Option<&SystemVersion>) -> Value {
-    let field = |name, value| Field { name, json: name, omit_empty: false, value };
+    let field = |name, value| Field {
+        name,
+        json: name,
+        omit_empty: false,
+        value,
+    };
     let server = match server {
         Some(server) => typed(server, "*types.Version"),
         None => Value::Nil(Nil::Pointer("*types.Version")),
     };
-    let fields = vec![field("Client", typed(own, "system.clientVersion")), field("Server", server)];
-    Value::Struct(std::rc::Rc::new(Struct { type_name: "system.versionInfo", fields, ..Struct::default() }))
+    let fields = vec![
+        field("Client", typed(own, "system.clientVersion")),
+        field("Server", server),
+    ];
+    Value::Struct(std::rc::Rc::new(Struct {
+        type_name: "system.versionInfo",
+        fields,
+        ..Struct::default()
+    }))
 }
 
 /// Dates for people, as Docker's client makes them; an old engine has no components.
 fn readable(mut server: SystemVersion) -> SystemVersion {
     for component in &mut server.components {
-        if let Some(date) = component.details.as_mut().and_then(|details| details.get_mut("BuildTime")) {
+        if let Some(date) = component
+            .details
+            .as_mut()
+            .and_then(|details| details.get_mut("BuildTime"))
+        {
             *date = people_date(date);
         }
     }
@@ -92,7 +117,10 @@ fn readable(mut server: SystemVersion) -> SystemVersion {
 /// `2026-09-15T11:02:57.000000000+00:00` as `Tue Sep 15 11:02:57 2026`; what is no date stays.
 fn people_date(date: &str) -> String {
     let parsed = jiff::fmt::temporal::DateTimeParser::new().parse_datetime(date);
-    parsed.map_or_else(|_| date.to_owned(), |t| t.strftime("%a %b %e %H:%M:%S %Y").to_string())
+    parsed.map_or_else(
+        |_| date.to_owned(),
+        |t| t.strftime("%a %b %e %H:%M:%S %Y").to_string(),
+    )
 }
 
 fn pretty(own: &ClientVersion, server: Option<&SystemVersion>) -> String {
@@ -125,10 +153,17 @@ fn pretty(own: &ClientVersion, server: Option<&SystemVersion>) -> String {
         out.push_str(&format!(" {}:\n", component.name));
         line(&mut out, 2, "Version", &component.version);
         if component.name != "Engine" {
-            details.iter().for_each(|(key, value)| line(&mut out, 2, key, value));
+            details
+                .iter()
+                .for_each(|(key, value)| line(&mut out, 2, key, value));
             continue;
         }
-        line(&mut out, 2, "API version", &format!("{} (minimum version {})", of("ApiVersion"), of("MinAPIVersion")));
+        line(
+            &mut out,
+            2,
+            "API version",
+            &format!("{} (minimum version {})", of("ApiVersion"), of("MinAPIVersion")),
+        );
         line(&mut out, 2, "Go version", of("GoVersion"));
         line(&mut out, 2, "Git commit", of("GitCommit"));
         line(&mut out, 2, "Built", of("BuildTime"));
