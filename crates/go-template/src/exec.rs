@@ -6,21 +6,27 @@ use crate::tree::{Arg, Branch, Command, Kind, Node, Pipe, What};
 use crate::value::{Nil, Value};
 use crate::{Error, Functions, MissingKey, Template};
 
-pub(crate) fn run(template: &Template, data: &Value, functions: Functions) -> Result<String, Error> {
+/// Runs to the end, or to an error; what was written before it stays.
+pub(crate) fn run(
+    template: &Template,
+    data: &Value,
+    functions: Functions,
+    out: &mut String,
+) -> Result<(), Error> {
     let mut run = Run {
         template,
         functions,
-        out: String::new(),
+        out,
         variables: vec![("$".into(), data.clone())],
     };
     run.walk(&template.nodes, data)?;
-    Ok(run.out)
+    Ok(())
 }
 
 struct Run<'t> {
     template: &'t Template,
     functions: Functions,
-    out: String,
+    out: &'t mut String,
     variables: Vec<(String, Value)>,
 }
 
@@ -86,7 +92,7 @@ impl Run<'_> {
                                     message,
                                 ));
                             }
-                            value => print::top(&mut self.out, &value),
+                            value => print::top(self.out, &value),
                         }
                     }
                 }
@@ -121,7 +127,7 @@ impl Run<'_> {
         let names = std::mem::take(&mut pipe.variables);
         let value = self.pipe(&pipe, dot)?;
         let items: Vec<(Value, Value)> = match value {
-            Value::Null | Value::Nil(Nil::List | Nil::Map) => Vec::new(),
+            Value::Null | Value::Nil(Nil::List | Nil::Map | Nil::NoStrings) => Vec::new(),
             Value::List(items) => items
                 .into_iter()
                 .enumerate()
@@ -241,7 +247,9 @@ impl Run<'_> {
         rest: &[Arg],
         last: Option<Value>,
     ) -> Result<Value, Error> {
+        let mut method = false;
         for (i, name) in names.iter().enumerate() {
+            method = matches!(&value, Value::Struct(s) if s.methods);
             let found = self.field(&value, name, i == 0, node)?;
             value = match found {
                 Value::Method(method) => {
@@ -259,6 +267,10 @@ impl Run<'_> {
         }
         if !rest.is_empty() || last.is_some() {
             let message = match names.last() {
+                Some(name) if method => {
+                    let got = rest.len() + usize::from(last.is_some());
+                    format!("wrong number of args for {name}: want 0 got {got}")
+                }
                 Some(name) => format!("{name} has arguments but cannot be invoked as function"),
                 None => format!("can't give argument to non-function {node}"),
             };
@@ -273,15 +285,21 @@ impl Run<'_> {
         }
         let fail = |message: String| Err(self.error(node.into(), &message));
         match value {
-            Value::Map(_) | Value::Nil(Nil::Map) => match self.template.missing_key {
+            Value::Map(_) | Value::Nil(Nil::Map | Nil::NoStrings) => match self.template.missing_key {
                 MissingKey::Error => fail(format!("map has no entry for key {name:?}")),
                 MissingKey::NoValue => Ok(Value::Null),
             },
             Value::Null if first && self.template.missing_key == MissingKey::Error => {
                 fail(format!("nil data; no entry for key {name:?}"))
             }
+            // A field of a key that was not there.
+            Value::Null if self.template.missing_key == MissingKey::NoValue => Ok(Value::Null),
             Value::Null => fail(format!("nil pointer evaluating interface {{}}.{name}")),
             Value::Nil(Nil::Pointer(type_name)) => fail(format!("nil pointer evaluating {type_name}.{name}")),
+            // What was read from JSON has the type of the map's values.
+            _ if self.template.missing_key == MissingKey::Error && !first => {
+                fail(format!("can't evaluate field {name} in type interface {{}}"))
+            }
             other => fail(format!(
                 "can't evaluate field {name} in type {}",
                 other.type_name()

@@ -52,7 +52,10 @@ pub(crate) fn exists(name: &str) -> bool {
     TABLE.iter().any(|(known, ..)| *known == name)
 }
 
-pub(crate) fn call(name: &str, args: Vec<Value>, functions: Functions) -> Result<Value, Outcome> {
+pub(crate) fn call(name: &str, mut args: Vec<Value>, functions: Functions) -> Result<Value, Outcome> {
+    if !matches!(name, "print" | "println" | "printf" | "html" | "urlquery") {
+        args.iter_mut().for_each(unname);
+    }
     let &(_, least, most) = TABLE
         .iter()
         .find(|(known, ..)| *known == name)
@@ -69,7 +72,7 @@ pub(crate) fn call(name: &str, args: Vec<Value>, functions: Functions) -> Result
     if functions == Functions::Heading
         && matches!(
             name,
-            "json" | "lower" | "upper" | "title" | "pad" | "truncate" | "split" | "join"
+            "json" | "lower" | "upper" | "title" | "truncate" | "split" | "join"
         )
     {
         return Ok(args.into_iter().next().unwrap_or_default());
@@ -106,12 +109,7 @@ pub(crate) fn call(name: &str, args: Vec<Value>, functions: Functions) -> Result
                 Value::Str(items.iter().map(print::print).collect::<Vec<_>>().join(text(1)?))
             }
             Value::Null | Value::Nil(Nil::List) => Value::Str(String::new()),
-            other => {
-                return Err(Outcome::Failed(format!(
-                    "expected slice, got {}",
-                    other.type_name()
-                )));
-            }
+            other => return Err(wrong(0, "[]string", other)),
         },
         "pad" => match text(0)? {
             "" => Value::Str(String::new()),
@@ -126,6 +124,13 @@ pub(crate) fn call(name: &str, args: Vec<Value>, functions: Functions) -> Result
         "urlquery" => Value::Str(url(&print::sprint(&args))),
         _ => Value::Null,
     })
+}
+
+/// Functions that compute see the value itself.
+fn unname(value: &mut Value) {
+    if let Value::Named(_, inner) = value {
+        *value = std::mem::take(inner);
+    }
 }
 
 /// Go's words for an argument of the wrong type.
@@ -144,7 +149,7 @@ fn length(value: &Value) -> Result<usize, Outcome> {
         Value::Str(s) => Ok(s.len()),
         Value::List(l) => Ok(l.len()),
         Value::Map(m) => Ok(m.len()),
-        Value::Nil(Nil::List | Nil::Map) => Ok(0),
+        Value::Nil(Nil::List | Nil::Map | Nil::NoStrings) => Ok(0),
         Value::Null | Value::Nil(_) => Err(Outcome::Failed("len of nil pointer".into())),
         other => Err(Outcome::Failed(format!("len of type {}", other.type_name()))),
     }
@@ -164,7 +169,7 @@ fn index(args: Vec<Value>) -> Result<Value, Outcome> {
             (Value::Str(s), Value::Int(n)) => match usize::try_from(n).ok().and_then(|n| s.as_bytes().get(n))
             {
                 Some(byte) => Value::Int(i64::from(*byte)),
-                None => return fail(format!("index out of range: {n}")),
+                None => return fail("reflect: string index out of range".into()),
             },
             (Value::Nil(Nil::List), Value::Int(n)) => return fail(format!("index out of range: {n}")),
             (Value::List(_) | Value::Str(_) | Value::Nil(Nil::List), Value::Null) => {
@@ -177,11 +182,11 @@ fn index(args: Vec<Value>) -> Result<Value, Outcome> {
                 Some(item) => item.clone(),
                 None => zero_like(map.values().next()),
             },
-            (Value::Nil(Nil::Map), Value::Str(_)) => Value::Null,
-            (Value::Map(_) | Value::Nil(Nil::Map), Value::Null) => {
+            (Value::Nil(Nil::Map | Nil::NoStrings), Value::Str(_)) => Value::from(""),
+            (Value::Map(_) | Value::Nil(Nil::Map | Nil::NoStrings), Value::Null) => {
                 return fail("value is nil; should be of type string".into());
             }
-            (Value::Map(_) | Value::Nil(Nil::Map), key) => {
+            (Value::Map(_) | Value::Nil(Nil::Map | Nil::NoStrings), key) => {
                 return fail(format!("value has type {}; should be string", key.type_name()));
             }
             (other, _) => return fail(format!("can't index item of type {}", other.type_name())),

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::value::Value;
+use crate::value::{Nil, Value};
 
 /// The value as compact JSON; keys of maps in order, fields of structs as declared.
 pub fn to_json(value: &Value) -> String {
@@ -14,6 +14,7 @@ pub fn to_json(value: &Value) -> String {
 
 fn write(out: &mut String, value: &Value, escape: bool) {
     match value {
+        Value::Nil(Nil::NoStrings) => out.push_str("{}"),
         Value::Null | Value::Nil(_) | Value::Method(_) => out.push_str("null"),
         Value::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
         Value::Int(n) => _ = write!(out, "{n}"),
@@ -29,6 +30,7 @@ fn write(out: &mut String, value: &Value, escape: bool) {
             }
             out.push(']');
         }
+        Value::Named(_, value) => write(out, value, escape),
         Value::Map(map) => object(out, map.iter().map(|(k, v)| (k.as_str(), v)), escape),
         Value::Struct(s) => match &s.json {
             Some(json) => write(out, json, true),

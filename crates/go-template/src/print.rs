@@ -23,7 +23,7 @@ fn write(out: &mut String, value: &Value, depth: usize) {
     match value {
         Value::Null | Value::Nil(Nil::Pointer(_)) => out.push_str("<nil>"),
         Value::Nil(Nil::List) => out.push_str("[]"),
-        Value::Nil(Nil::Map) => out.push_str("map[]"),
+        Value::Nil(Nil::Map | Nil::NoStrings) => out.push_str("map[]"),
         Value::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
         Value::Int(n) => _ = write!(out, "{n}"),
         Value::Float(n) => out.push_str(&float(*n)),
@@ -67,6 +67,7 @@ fn write(out: &mut String, value: &Value, depth: usize) {
             }
             out.push('}');
         }
+        Value::Named(text, _) => out.push_str(text),
         Value::Method(_) => out.push_str("0x0"),
     }
 }
@@ -227,6 +228,8 @@ fn formatted(spec: &Spec, verb: char, value: &Value) -> String {
         None => text.to_owned(),
     };
     match (verb, value) {
+        ('s' | 'v', Value::Named(text, _)) => cut(text),
+        (verb, Value::Named(_, value)) => formatted(spec, verb, value),
         ('T', value) => kind(value),
         ('v', Value::Str(s)) if spec.sharp => quote(s),
         ('v', value) => print(value),

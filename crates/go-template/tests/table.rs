@@ -134,7 +134,7 @@ fn errors_are_in_gos_words() {
         ),
         (
             "x\n{{ .Name.Foo }}",
-            r#"! template: :2:8: executing "" at <.Name.Foo>: can't evaluate field Foo in type string"#,
+            r#"! template: :2:8: executing "" at <.Name.Foo>: can't evaluate field Foo in type interface {}"#,
         ),
         (
             "{{.None.Foo}}",
