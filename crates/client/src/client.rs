@@ -1,67 +1,55 @@
-//! The client itself: requests, negotiation, upgrades.
+//! The client: connections, versions, errors.
 
-use std::cell::RefCell;
-use std::io::{self, BufReader, Read as _};
+use std::io::{self, Read as _};
+use std::sync::{Mutex, OnceLock};
 
 use lighter_engine_api::{API_VERSION, ErrorResponse, go};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::http::{Body, Connection, Head, Request};
-use crate::query::Query;
+use crate::query::escape;
 use crate::socket::Socket;
-use crate::{Error, Host};
+use crate::{Error, Host, Query, Upgraded};
 
-/// An engine, as one caller sees it. It keeps one idle connection; a second thread takes a [`Clone`], which has its own.
+/// An engine, as a client sees it. Connections are made when they are needed and kept for the next request.
 #[derive(Debug)]
 pub struct Client {
     host: Host,
-    agent: String,
-    version: RefCell<Option<String>>,
-    idle: RefCell<Option<Connection>>,
+    /// `Some`: what the caller insists on.
+    wanted: Option<String>,
+    agreed: OnceLock<String>,
+    user_agent: String,
+    /// Further headers of each request.
+    headers: Vec<(String, String)>,
+    idle: Mutex<Vec<Connection>>,
 }
 
-impl Clone for Client {
-    fn clone(&self) -> Self {
-        Client {
-            host: self.host.clone(),
-            agent: self.agent.clone(),
-            version: self.version.clone(),
-            idle: RefCell::new(None),
-        }
-    }
-}
-
-/// An answer whose body is still to be read.
-#[derive(Debug)]
-pub struct Answer {
-    /// The `Content-Type`, or nothing.
-    pub content_type: String,
-    /// The body.
-    pub body: Body,
-}
-
-/// A connection that became a stream of bytes both ways.
-#[derive(Debug)]
-pub struct Stream {
-    /// What the engine sends. It may hold bytes that came with the answer's head.
-    pub reader: BufReader<Socket>,
-    /// What the engine is sent.
-    pub writer: Socket,
-    /// The `Content-Type`, or nothing.
-    pub content_type: String,
+/// What a request carries beside its path.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Extra<'a> {
+    pub(crate) headers: &'a [(&'a str, &'a str)],
+    pub(crate) body: Option<&'a [u8]>,
 }
 
 impl Client {
-    /// A client of the engine at `host`. `version` fixes the API's version (`1.44`); otherwise it is negotiated with the
-    /// first request. Nothing is sent yet.
-    pub fn new(host: Host, version: Option<String>, agent: &str) -> Client {
+    /// A client of the engine at `host`. `version` (`1.44`) forgoes the negotiation. Nothing is connected yet.
+    pub fn new(host: Host, version: Option<String>, user_agent: &str) -> Client {
         Client {
             host,
-            agent: agent.to_owned(),
-            version: RefCell::new(version),
-            idle: RefCell::new(None),
+            wanted: version,
+            agreed: OnceLock::new(),
+            user_agent: user_agent.to_owned(),
+            headers: Vec::new(),
+            idle: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Adds a header to every request.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: &str) -> Client {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// Where the engine is.
@@ -69,218 +57,215 @@ impl Client {
         &self.host
     }
 
-    /// The version that both sides speak; asks the engine when it is not known yet.
-    pub fn version(&self) -> Result<String, Error> {
-        if let Some(version) = self.version.borrow().as_ref() {
-            return Ok(version.clone());
-        }
-        let (head, body) = self.exchange(&Request {
-            method: "HEAD",
-            target: "/_ping",
-            headers: &[("User-Agent", &self.agent)],
-            body: None,
-        })?;
-        // An engine that does not say is as old as the oldest that this client knows.
-        let theirs = head.header("api-version").unwrap_or("1.24");
-        let version = if older(theirs, API_VERSION) {
-            theirs
-        } else {
-            API_VERSION
-        };
-        let version = version.to_owned();
-        self.keep(body);
-        *self.version.borrow_mut() = Some(version.clone());
-        Ok(version)
-    }
-
-    /// Sends a request; an answer of 400 and above is an error. `path` begins with a slash and has no version.
-    pub fn send(
-        &self,
-        method: &str,
-        path: &str,
-        query: &Query,
-        headers: &[(&str, &str)],
-        body: Option<&[u8]>,
-    ) -> Result<Answer, Error> {
-        let target = format!("/v{}{path}{}", self.version()?, query.as_str());
-        let mut all = vec![("User-Agent", self.agent.as_str())];
-        all.extend_from_slice(headers);
-        let request = Request {
-            method,
-            target: &target,
-            headers: &all,
-            body,
-        };
-        let (head, body) = self.exchange(&request)?;
-        let content_type = head.header("content-type").unwrap_or_default().to_owned();
-        if head.status >= 400 {
-            return Err(refused(head.status, path, body));
-        }
-        Ok(Answer { content_type, body })
-    }
-
-    /// [`Client::send`], and reads the body to its end.
-    pub fn bytes(
-        &self,
-        method: &str,
-        path: &str,
-        query: &Query,
-        headers: &[(&str, &str)],
-        body: Option<&[u8]>,
-    ) -> Result<Vec<u8>, Error> {
-        let mut answer = self.send(method, path, query, headers, body)?;
-        let mut bytes = Vec::new();
-        let read = answer.body.read_to_end(&mut bytes);
-        read.map_err(Error::io("reading the daemon's answer"))?;
-        self.keep(answer.body);
-        Ok(bytes)
-    }
-
-    /// `GET`, read as JSON.
-    pub fn get<T: DeserializeOwned>(&self, path: &str, query: &Query) -> Result<T, Error> {
-        parse(&self.bytes("GET", path, query, &[], None)?)
-    }
-
-    /// `POST` without a body whose answer is not looked at.
-    pub fn post(&self, path: &str, query: &Query) -> Result<(), Error> {
-        self.bytes("POST", path, query, &[], None).map(drop)
-    }
-
-    /// `POST` of JSON, the answer read as JSON.
-    pub fn post_json<B: Serialize, T: DeserializeOwned>(
-        &self,
-        path: &str,
-        query: &Query,
-        body: &B,
-    ) -> Result<T, Error> {
-        let body = json(body)?;
-        parse(&self.bytes("POST", path, query, &[], Some(&body))?)
-    }
-
-    /// `POST` that turns the connection into a stream.
-    pub fn upgrade(&self, path: &str, query: &Query, body: Option<&[u8]>) -> Result<Stream, Error> {
-        let target = format!("/v{}{path}{}", self.version()?, query.as_str());
-        let headers = [
-            ("User-Agent", self.agent.as_str()),
-            ("Connection", "Upgrade"),
-            ("Upgrade", "tcp"),
-        ];
-        let request = Request {
-            method: "POST",
-            target: &target,
-            headers: &headers,
-            body,
-        };
-        let (head, connection) = self.head_of(&request)?;
-        if head.status != 101 && head.status != 200 {
-            let body = Body::new(connection, &head, "POST");
-            return Err(refused(head.status, path, body));
-        }
-        let writer = connection.reader.get_ref().try_clone();
-        Ok(Stream {
-            content_type: head.header("content-type").unwrap_or_default().to_owned(),
-            writer: writer.map_err(Error::io("duplicating the connection"))?,
-            reader: connection.reader,
+    /// The version that both speak: what was asked for, else the older one of ours and the engine's. An engine that is
+    /// not reached is taken to speak ours.
+    pub fn api_version(&self) -> &str {
+        self.agreed.get_or_init(|| match &self.wanted {
+            Some(version) => version.clone(),
+            None => self.negotiated(),
         })
     }
 
-    /// Takes back a connection whose answer was read.
-    fn keep(&self, body: Body) {
-        if let Some(connection) = body.into_reusable() {
-            *self.idle.borrow_mut() = Some(connection);
+    fn negotiated(&self) -> String {
+        let answer = self.once("HEAD", "/_ping", Extra::default());
+        let theirs = answer.ok().and_then(|(head, body)| {
+            let version = head.header("api-version").map(str::to_owned);
+            self.keep(body);
+            version
+        });
+        match theirs {
+            Some(theirs) if !theirs.is_empty() && numbers(&theirs) < numbers(API_VERSION) => theirs,
+            _ => API_VERSION.to_owned(),
         }
     }
 
-    fn exchange(&self, request: &Request<'_>) -> Result<(Head, Body), Error> {
-        let (head, connection) = self.head_of(request)?;
-        let body = Body::new(connection, &head, request.method);
-        Ok((head, body))
+    /// `GET path`: the body as it came. `path` begins with a slash, after the version.
+    pub fn get(&self, path: &str, query: &Query) -> Result<Vec<u8>, Error> {
+        self.ask("GET", path, query, Extra::default())
     }
 
-    fn head_of(&self, request: &Request<'_>) -> Result<(Head, Connection), Error> {
-        let idle = self.idle.borrow_mut().take();
-        if let Some(mut connection) = idle {
-            // The engine may have closed an idle connection; then nothing was done, and a new one is made.
-            if connection.send(request).is_ok()
-                && let Ok(Some(head)) = connection.head()
-            {
-                return Ok((head, connection));
-            }
-        }
-        let socket = Socket::connect(&self.host).map_err(|source| self.unreachable(request, source))?;
-        let mut connection = Connection::new(socket);
-        connection
-            .send(request)
-            .map_err(Error::io("sending a request to the daemon"))?;
-        let head = connection
-            .head()
+    /// `GET path`, read as a `T` by Go's rules.
+    pub fn get_as<T: DeserializeOwned>(&self, path: &str, query: &Query) -> Result<T, Error> {
+        read(&self.get(path, query)?)
+    }
+
+    /// `POST path` without a body.
+    pub fn post(&self, path: &str, query: &Query) -> Result<Vec<u8>, Error> {
+        self.ask("POST", path, query, Extra::default())
+    }
+
+    /// `POST path` with `body` as JSON, the answer read as a `T`.
+    pub fn post_as<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &Query,
+        body: &impl Serialize,
+    ) -> Result<T, Error> {
+        let body = json(body)?;
+        let extra = Extra {
+            body: Some(&body),
+            ..Extra::default()
+        };
+        read(&self.ask("POST", path, query, extra)?)
+    }
+
+    /// `DELETE path`.
+    pub fn delete(&self, path: &str, query: &Query) -> Result<Vec<u8>, Error> {
+        self.ask("DELETE", path, query, Extra::default())
+    }
+
+    pub(crate) fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        query: &Query,
+        extra: Extra<'_>,
+    ) -> Result<Vec<u8>, Error> {
+        let mut body = self.open(method, path, query, extra)?;
+        let mut bytes = Vec::new();
+        body.read_to_end(&mut bytes)
             .map_err(Error::io("reading the daemon's answer"))?;
-        let head = head.ok_or_else(|| Error::Io {
-            what: "reading the daemon's answer",
-            source: io::ErrorKind::UnexpectedEof.into(),
-        })?;
-        Ok((head, connection))
+        self.keep(body);
+        Ok(bytes)
     }
 
-    fn unreachable(&self, request: &Request<'_>, source: io::Error) -> Error {
+    /// An answer that is read as it comes. A refusal is an error already here.
+    pub(crate) fn open(
+        &self,
+        method: &str,
+        path: &str,
+        query: &Query,
+        extra: Extra<'_>,
+    ) -> Result<Body, Error> {
+        let target = format!("/v{}{path}{}", self.api_version(), query.as_str());
+        let (head, body) = self.once(method, &target, extra)?;
+        self.accepted(method, &target, head, body)
+    }
+
+    /// A stream both ways. The engine may answer 101, or 200 as old ones do.
+    pub(crate) fn upgrade(&self, path: &str, query: &Query, body: Option<&[u8]>) -> Result<Upgraded, Error> {
+        let target = format!("/v{}{path}{}", self.api_version(), query.as_str());
+        let headers = &[("Connection", "Upgrade"), ("Upgrade", "tcp")];
+        let (head, body) = self.once("POST", &target, Extra { headers, body })?;
+        if head.status != 101 && head.status != 200 {
+            self.accepted("POST", &target, head, body)?;
+            return Err(Error::Answer("unable to upgrade to tcp".into()));
+        }
+        Upgraded::new(body.connection.reader).map_err(Error::io("duplicating a connection"))
+    }
+
+    fn accepted(&self, method: &str, target: &str, head: Head, mut body: Body) -> Result<Body, Error> {
+        if head.status < 400 {
+            return Ok(body);
+        }
+        let mut text = String::new();
+        body.read_to_string(&mut text)
+            .map_err(Error::io("reading the daemon's answer"))?;
+        self.keep(body);
+        let json = head
+            .header("content-type")
+            .is_some_and(|kind| kind.starts_with("application/json"));
+        let message = match go::from_slice::<ErrorResponse>(text.as_bytes()) {
+            Ok(answer) if json => answer.message,
+            _ if text.trim().is_empty() => {
+                format!(
+                    "request returned {} for {method} {target}, check if the server supports the requested API version",
+                    head.status
+                )
+            }
+            _ => text,
+        };
+        Err(Error::Engine {
+            status: head.status,
+            message: message.trim().to_owned(),
+        })
+    }
+
+    /// One request on an idle connection or a new one.
+    fn once(&self, method: &str, target: &str, extra: Extra<'_>) -> Result<(Head, Body), Error> {
+        let mut headers = vec![("User-Agent", self.user_agent.as_str())];
+        headers.extend(
+            self.headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        );
+        headers.extend(extra.headers.iter().copied());
+        let request = Request {
+            method,
+            target,
+            headers: &headers,
+            body: extra.body,
+        };
+        if let Some(mut connection) = self.take()
+            && connection.send(&request).is_ok()
+            // The engine may have closed it in the meantime: then nothing was done, and a new one is tried.
+            && let Ok(Some(head)) = connection.head()
+        {
+            let body = Body::new(connection, &head, method);
+            return Ok((head, body));
+        }
+        let socket =
+            Socket::connect(&self.host).map_err(|source| self.unreachable(source, method, target))?;
+        let mut connection = Connection::new(socket);
+        let head = connection.send(&request).and_then(|()| connection.head());
+        match head {
+            Ok(Some(head)) => {
+                let body = Body::new(connection, &head, method);
+                Ok((head, body))
+            }
+            Ok(None) => Err(self.connect_error(io::Error::new(io::ErrorKind::UnexpectedEof, "EOF"))),
+            Err(source) => Err(self.connect_error(source)),
+        }
+    }
+
+    fn unreachable(&self, source: io::Error, method: &str, target: &str) -> Error {
         let host = self.host.clone();
-        match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Error::NotRunning(host),
-            io::ErrorKind::PermissionDenied => {
-                let path = match &host {
-                    Host::Unix(path) => path.display().to_string(),
-                    Host::Tcp(address) => address.clone(),
-                };
-                let (first, rest) = request.method.split_at(1);
-                let method = format!("{first}{}", rest.to_ascii_lowercase());
-                let escaped = path.replace('/', "%2F");
+        match (source.kind(), &self.host) {
+            (io::ErrorKind::PermissionDenied, Host::Unix(path)) => {
+                let path = path.display().to_string();
+                let mut escaped = String::new();
+                escape(&path, &mut escaped);
+                let (first, rest) = method.split_at(1);
                 let request = format!(
-                    "{method} \"http://{escaped}{}\": dial unix {path}: connect: permission denied",
-                    request.target
+                    "{first}{} \"http://{escaped}{target}\": dial unix {path}: connect: permission denied",
+                    rest.to_ascii_lowercase()
                 );
                 Error::Denied { host, request }
             }
-            _ => Error::Connect { host, source },
+            (io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused, _) => Error::NotRunning(host),
+            _ => self.connect_error(source),
+        }
+    }
+
+    fn connect_error(&self, source: io::Error) -> Error {
+        Error::Connect {
+            host: self.host.clone(),
+            source,
+        }
+    }
+
+    fn take(&self) -> Option<Connection> {
+        // A thread that panicked with the lock left at worst one connection fewer.
+        self.idle.lock().map_or(None, |mut idle| idle.pop())
+    }
+
+    fn keep(&self, body: Body) {
+        if let Some(connection) = body.into_reusable()
+            && let Ok(mut idle) = self.idle.lock()
+        {
+            idle.push(connection);
         }
     }
 }
 
-/// `value` as JSON.
-pub fn json<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+pub(crate) fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(value).map_err(|error| Error::Answer(error.to_string()))
 }
 
-pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     go::from_slice(bytes).map_err(|error| Error::Answer(error.to_string()))
 }
 
-fn refused(status: u16, path: &str, mut body: Body) -> Error {
-    let mut bytes = Vec::new();
-    // What did come is all there is to show.
-    let _ = body.read_to_end(&mut bytes);
-    let text = String::from_utf8_lossy(&bytes);
-    let message = match serde_json::from_slice::<ErrorResponse>(&bytes) {
-        Ok(ErrorResponse { message }) if !message.is_empty() => message,
-        _ if text.trim().is_empty() => {
-            format!("the daemon answered {path} with status {status} and no words")
-        }
-        _ => text.trim().to_owned(),
-    };
-    Error::Engine { status, message }
-}
-
-/// Whether version `a` (`1.44`) is before `b`.
-pub fn older(a: &str, b: &str) -> bool {
-    let parts = |text: &str| -> Vec<u32> { text.split('.').map(|part| part.parse().unwrap_or(0)).collect() };
-    parts(a) < parts(b)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_numbers() {
-        assert!(older("1.9", "1.24") && older("1.24", "1.51") && !older("1.51", "1.51"));
-    }
+fn numbers(version: &str) -> Vec<u32> {
+    version.split('.').map(|part| part.parse().unwrap_or(0)).collect()
 }

@@ -8,7 +8,7 @@ use crate::Host;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// `-H` or `DOCKER_HOST` is no address.
-    #[error("unable to resolve docker endpoint: invalid bind address format: {0}")]
+    #[error("unable to parse docker host `{0}`")]
     Host(String),
     /// Nothing listens there.
     #[error("Cannot connect to the Docker daemon at {0}. Is the docker daemon running?")]

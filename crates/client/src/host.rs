@@ -67,7 +67,7 @@ mod tests {
         }
         assert_eq!(
             Host::parse("ftp://x").unwrap_err().to_string(),
-            "unable to resolve docker endpoint: invalid bind address format: ftp://x"
+            "unable to parse docker host `ftp://x`"
         );
     }
 }

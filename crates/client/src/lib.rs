@@ -1,22 +1,24 @@
-//! A typed client of the Engine API: blocking, one request a connection's turn, over a unix socket or TCP.
+//! A typed client of the Engine API: blocking, over a unix socket or TCP, with no runtime behind it.
 //!
-//! No runtime and no threads of its own: a program that waits for two things at once (a stream and an exit, say) gives
-//! each a thread and a [`Client`] clone, or sends the one request before it reads the other's answer ([`Client::wait`]).
+//! [`Client`] asks; a request that several threads make at once takes several connections. What goes on (attach, exec,
+//! logs, events, pulls) comes as a stream: [`Upgraded`] both ways, [`Body`] and [`JsonLines`] one way.
 
-mod calls;
 mod client;
+mod containers;
 mod error;
 mod host;
 mod http;
+mod images;
 mod query;
 mod socket;
 mod stream;
+mod system;
 
-pub use calls::{Messages, Wait};
-pub use client::{Answer, Client, Stream, json, older};
+pub use client::Client;
+pub use containers::{AttachQuery, LogQuery};
 pub use error::Error;
 pub use host::Host;
 pub use http::Body;
 pub use query::{Query, segment};
 pub use socket::Socket;
-pub use stream::demultiplex;
+pub use stream::{JsonLines, Output, Upgraded, demultiplex};
