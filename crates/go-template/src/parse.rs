@@ -1,367 +1,390 @@
-//! Text to a tree.
+//! Tokens into a tree.
 
-use crate::Value;
-use crate::lex::{Kind, Token, lex};
+use crate::Error;
+use crate::func;
+use crate::lex::{self, Fault, Item, Token};
+use crate::tree::{Arg, Branch, Command, Kind, Node, Pipe, What};
+use crate::value::Value;
 
-#[derive(Debug, Clone)]
-pub(crate) enum Node {
-    Text(String),
-    Action(Pipeline),
-    If(Pipeline, Vec<Node>, Vec<Node>),
-    With(Pipeline, Vec<Node>, Vec<Node>),
-    Range(Pipeline, Vec<Node>, Vec<Node>),
-    Break,
-    Continue,
-}
-
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Pipeline {
-    /// Variables that get the value: one, or key and value of a range.
-    pub(crate) declares: Vec<String>,
-    /// Whether they existed before.
-    pub(crate) assigns: bool,
-    pub(crate) commands: Vec<Vec<Operand>>,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Operand {
-    pub(crate) base: Base,
-    /// Fields after it, with the place of each.
-    pub(crate) fields: Vec<String>,
-    pub(crate) at: usize,
-    /// As it was written, for messages.
-    pub(crate) text: String,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) enum Base {
-    Dot,
-    Variable(String),
-    Function(String),
-    Literal(Value),
-    Nested(Pipeline),
-}
-
-enum Piece {
-    Text(String),
-    Action(Vec<Token>, usize),
-}
-
-pub(crate) fn parse(text: &str) -> Result<Vec<Node>, String> {
-    let pieces = split(text)?;
+pub(crate) fn parse(name: &str, text: &str) -> Result<Vec<Node>, Error> {
+    let (items, fault) = lex::lex(text);
     let mut parser = Parser {
-        source: text,
-        pieces: pieces.into_iter(),
-        depth: 0,
+        items,
+        fault,
+        next: 0,
+        variables: vec!["$".into()],
+        loops: 0,
+        length: text.len(),
     };
-    let (nodes, end) = parser.nodes()?;
-    match end {
-        End::Eof => Ok(nodes),
-        End::End(at) => Err(failed(text, at, "unexpected {{end}}")),
-        End::Else(_, at) => Err(failed(text, at, "unexpected {{else}}")),
-    }
+    let nodes = parser.list(None).map_err(|(at, message)| {
+        let line = 1 + text[..at.min(text.len())].matches('\n').count();
+        Error::Parse(format!("template: {name}:{line}: {message}"))
+    })?;
+    Ok(nodes.0)
 }
 
-fn failed(text: &str, at: usize, what: &str) -> String {
-    let line = 1 + text[..at.min(text.len())].matches('\n').count();
-    format!("template: :{line}: {what}")
+/// What closed a list of nodes.
+enum Closed {
+    Text,
+    End,
+    Else,
 }
 
-/// Splits at `{{` and `}}`, and trims as `{{-` and `-}}` say.
-fn split(text: &str) -> Result<Vec<Piece>, String> {
-    let mut pieces = Vec::new();
-    let mut rest = text;
-    let mut trim = false;
-    loop {
-        let open = rest.find("{{");
-        let mut plain = &rest[..open.unwrap_or(rest.len())];
-        if trim {
-            plain = plain.trim_start();
-        }
-        let Some(open) = open else {
-            pieces.push(Piece::Text(plain.to_owned()));
-            return Ok(pieces);
-        };
-        let base = text.len() - rest.len() + open + 2;
-        let mut inner = &rest[open + 2..];
-        if inner.starts_with("- ") || inner.starts_with("-\n") {
-            plain = plain.trim_end();
-            inner = &inner[1..];
-        }
-        pieces.push(Piece::Text(plain.to_owned()));
-        let length = close(inner).ok_or_else(|| failed(text, base, "unclosed action"))?;
-        let mut action = &inner[..length];
-        rest = &inner[length + 2..];
-        trim = action.ends_with(" -");
-        if trim {
-            action = &action[..action.len() - 1];
-        }
-        if action.trim_start().starts_with("/*") {
-            continue;
-        }
-        let base = text.len() - rest.len() - 2 - length;
-        let tokens = lex(action, base).map_err(|what| failed(text, base, &what))?;
-        pieces.push(Piece::Action(tokens, base));
-    }
+struct Parser {
+    items: Vec<Item>,
+    fault: Option<Fault>,
+    next: usize,
+    variables: Vec<String>,
+    loops: usize,
+    length: usize,
 }
 
-/// Where `}}` stands outside of quotes.
-fn close(text: &str) -> Option<usize> {
-    let mut quote = None;
-    let mut escaped = false;
-    for (at, c) in text.char_indices() {
-        match quote {
-            Some(q) => {
-                if !escaped && c == q {
-                    quote = None;
-                }
-                escaped = !escaped && c == '\\' && q == '"';
-            }
-            None if c == '"' || c == '`' => quote = Some(c),
-            None if text[at..].starts_with("}}") => return Some(at),
-            None => {}
+type Parsed<T> = Result<T, Fault>;
+
+impl Parser {
+    fn peek(&self) -> Parsed<&Item> {
+        match (self.items.get(self.next), &self.fault) {
+            (Some(item), _) => Ok(item),
+            (None, Some(fault)) => Err(fault.clone()),
+            (None, None) => Err((self.length, "unexpected EOF".into())),
         }
     }
-    None
-}
 
-enum End {
-    Eof,
-    End(usize),
-    Else(Vec<Token>, usize),
-}
+    fn take(&mut self) -> Parsed<Item> {
+        let item = self.peek()?.clone();
+        self.next += 1;
+        Ok(item)
+    }
 
-struct Parser<'a> {
-    source: &'a str,
-    pieces: std::vec::IntoIter<Piece>,
-    depth: u32,
-}
-
-impl Parser<'_> {
-    fn nodes(&mut self) -> Result<(Vec<Node>, End), String> {
-        self.depth += 1;
-        if self.depth > 100 {
-            return Err(failed(self.source, 0, "too deep"));
+    fn skip_space(&mut self) -> Parsed<()> {
+        while self.peek()?.token == Token::Space {
+            self.next += 1;
         }
+        Ok(())
+    }
+
+    /// Nodes up to the end of the text, or, inside of `context`, up to its `end` or `else`.
+    fn list(&mut self, context: Option<Kind>) -> Parsed<(Vec<Node>, Closed)> {
         let mut nodes = Vec::new();
-        while let Some(piece) = self.pieces.next() {
-            let (tokens, at) = match piece {
-                Piece::Text(text) => {
-                    if !text.is_empty() {
-                        nodes.push(Node::Text(text));
-                    }
-                    continue;
+        loop {
+            let item = self.take()?;
+            match item.token {
+                Token::Text(text) => nodes.push(Node::Text(text)),
+                Token::End if context.is_some() => return Err((item.at, "unexpected EOF".into())),
+                Token::End => return Ok((nodes, Closed::Text)),
+                _ => {
+                    self.skip_space()?;
+                    let first = self.peek()?.clone();
+                    let Token::Word(word) = &first.token else {
+                        nodes.push(self.action()?);
+                        continue;
+                    };
+                    let kind = match word.as_str() {
+                        "if" => Kind::If,
+                        "with" => Kind::With,
+                        "range" => Kind::Range,
+                        "end" | "else" if context.is_none() => {
+                            return Err((first.at, format!("unexpected {{{{{word}}}}}")));
+                        }
+                        "end" => {
+                            self.next += 1;
+                            self.close("end")?;
+                            return Ok((nodes, Closed::End));
+                        }
+                        "else" => {
+                            self.next += 1;
+                            return Ok((nodes, Closed::Else));
+                        }
+                        "break" | "continue" => {
+                            if self.loops == 0 {
+                                return Err((first.at, format!("{{{{{word}}}}} outside {{{{range}}}}")));
+                            }
+                            self.next += 1;
+                            self.close(word)?;
+                            nodes.push(if word == "break" {
+                                Node::Break
+                            } else {
+                                Node::Continue
+                            });
+                            continue;
+                        }
+                        _ => {
+                            nodes.push(self.action()?);
+                            continue;
+                        }
+                    };
+                    self.next += 1;
+                    nodes.push(Node::Branch(self.branch(kind)?));
                 }
-                Piece::Action(tokens, at) => (tokens, at),
-            };
-            let mut words = tokens.iter().filter(|token| token.kind != Kind::Space);
-            let first = words.next().map(|token| token.kind.clone());
-            let rest: Vec<Token> = match &first {
-                Some(kind) => {
-                    let skip = tokens.iter().position(|token| &token.kind == kind).unwrap_or(0);
-                    tokens[skip + 1..].to_vec()
-                }
-                None => return Err(failed(self.source, at, "missing value for command")),
-            };
-            let keyword = match &first {
-                Some(Kind::Word(word)) => word.as_str(),
-                _ => "",
-            };
-            match keyword {
-                "end" => {
-                    self.depth -= 1;
-                    return Ok((nodes, End::End(at)));
-                }
-                "else" => {
-                    self.depth -= 1;
-                    return Ok((nodes, End::Else(rest, at)));
-                }
-                "break" => nodes.push(Node::Break),
-                "continue" => nodes.push(Node::Continue),
-                "if" | "with" | "range" => nodes.push(self.block(keyword, &rest, at)?),
-                "define" | "template" | "block" => {
-                    return Err(failed(self.source, at, &format!("{{{{{keyword}}}}} is not supported")));
-                }
-                _ => nodes.push(Node::Action(self.pipeline(&tokens, at)?)),
             }
         }
-        self.depth -= 1;
-        Ok((nodes, End::Eof))
     }
 
-    fn block(&mut self, keyword: &str, tokens: &[Token], at: usize) -> Result<Node, String> {
-        let pipeline = self.pipeline(tokens, at)?;
-        if pipeline.commands.is_empty() {
-            return Err(failed(self.source, at, &format!("missing value for {keyword}")));
+    fn close(&mut self, context: &str) -> Parsed<()> {
+        self.skip_space()?;
+        let item = self.take()?;
+        match item.token {
+            Token::Close => Ok(()),
+            _ => Err(unexpected(&item, &format!("{{{{{context}}}}}"))),
         }
-        let (body, end) = self.nodes()?;
-        let otherwise = match end {
-            End::End(_) => Vec::new(),
-            End::Eof => return Err(failed(self.source, self.source.len(), "unexpected EOF")),
-            End::Else(rest, at) => {
-                let mut words = rest.iter().filter(|token| token.kind != Kind::Space);
-                match words.next().map(|token| &token.kind) {
-                    Some(Kind::Word(word)) if word == "if" || word == "with" => {
-                        let word = word.clone();
-                        let skip = rest
-                            .iter()
-                            .position(|token| token.kind == Kind::Word(word.clone()))
-                            .unwrap_or(0);
-                        vec![self.block(&word, &rest[skip + 1..], at)?]
-                    }
-                    _ => match self.nodes()? {
-                        (nodes, End::End(_)) => nodes,
-                        (_, End::Else(_, at)) => return Err(failed(self.source, at, "expected end; found {{else}}")),
-                        (_, End::Eof) => return Err(failed(self.source, self.source.len(), "unexpected EOF")),
-                    },
-                }
-            }
+    }
+
+    fn action(&mut self) -> Parsed<Node> {
+        let pipe = self.pipeline("command", &Token::Close)?;
+        Ok(Node::Action(pipe))
+    }
+
+    fn branch(&mut self, kind: Kind) -> Parsed<Branch> {
+        let context = match kind {
+            Kind::If => "if",
+            Kind::With => "with",
+            Kind::Range => "range",
         };
-        Ok(match keyword {
-            "if" => Node::If(pipeline, body, otherwise),
-            "with" => Node::With(pipeline, body, otherwise),
-            _ => Node::Range(pipeline, body, otherwise),
+        let depth = self.variables.len();
+        let pipe = self.pipeline(context, &Token::Close)?;
+        self.loops += usize::from(kind == Kind::Range);
+        let body = self.list(Some(kind))?;
+        self.loops -= usize::from(kind == Kind::Range);
+        let mut otherwise = Vec::new();
+        if let (_, Closed::Else) = body {
+            self.skip_space()?;
+            let chained = match (&self.peek()?.token, kind) {
+                (Token::Word(word), Kind::If) => word == "if",
+                (Token::Word(word), Kind::With) => word == "with",
+                _ => false,
+            };
+            if chained {
+                self.next += 1;
+                otherwise.push(Node::Branch(self.branch(kind)?));
+            } else {
+                self.close("else")?;
+                let (nodes, closed) = self.list(Some(kind))?;
+                if let Closed::Else = closed {
+                    let at = self.peek()?.at;
+                    return Err((at, "expected end; found {{else}}".into()));
+                }
+                otherwise = nodes;
+            }
+        }
+        self.variables.truncate(depth);
+        Ok(Branch {
+            kind,
+            pipe,
+            body: body.0,
+            otherwise,
         })
     }
 
-    fn pipeline(&self, tokens: &[Token], at: usize) -> Result<Pipeline, String> {
-        let mut words = Words {
-            source: self.source,
-            tokens,
-            next: 0,
-            depth: 0,
+    fn pipeline(&mut self, context: &str, end: &Token) -> Parsed<Pipe> {
+        let mut pipe = Pipe {
+            variables: Vec::new(),
+            assign: false,
+            commands: Vec::new(),
         };
-        let pipeline = words.pipeline()?;
-        if words.next < tokens.len() {
-            return Err(failed(self.source, at, "unexpected right paren"));
-        }
-        Ok(pipeline)
-    }
-}
-
-struct Words<'a> {
-    source: &'a str,
-    tokens: &'a [Token],
-    next: usize,
-    depth: u32,
-}
-
-impl Words<'_> {
-    fn peek(&self) -> Option<&Kind> {
-        self.tokens.get(self.next).map(|token| &token.kind)
-    }
-
-    fn spaces(&mut self) {
-        while self.peek() == Some(&Kind::Space) {
-            self.next += 1;
-        }
-    }
-
-    fn here(&self) -> usize {
-        let token = self.tokens.get(self.next).or(self.tokens.last());
-        token.map_or(0, |token| token.at)
-    }
-
-    fn error<T>(&self, what: &str) -> Result<T, String> {
-        Err(failed(self.source, self.here(), what))
-    }
-
-    fn declarations(&mut self, pipeline: &mut Pipeline) {
-        let begin = self.next;
-        let mut names = Vec::new();
+        self.skip_space()?;
+        self.declaration(context, &mut pipe)?;
         loop {
-            self.spaces();
-            let Some(Kind::Variable(name)) = self.peek() else { break };
+            self.skip_space()?;
+            let item = self.peek()?.clone();
+            if item.token == *end {
+                self.next += 1;
+                if pipe.commands.is_empty() {
+                    return Err((item.at, format!("missing value for {context}")));
+                }
+                for (i, command) in pipe.commands.iter().enumerate().skip(1) {
+                    if matches!(command.args[0].what, What::Dot | What::Nil | What::Literal(..)) {
+                        return Err((
+                            item.at,
+                            format!("non executable command in pipeline stage {}", i + 1),
+                        ));
+                    }
+                }
+                return Ok(pipe);
+            }
+            match item.token {
+                Token::Word(_)
+                | Token::Str(_)
+                | Token::Char(_)
+                | Token::Number(_)
+                | Token::Dot
+                | Token::Field(_)
+                | Token::Variable(_)
+                | Token::LeftParen => {
+                    let command = self.command(item.at)?;
+                    pipe.commands.push(command);
+                }
+                _ => return Err(unexpected(&item, context)),
+            }
+        }
+    }
+
+    fn declaration(&mut self, context: &str, pipe: &mut Pipe) -> Parsed<()> {
+        loop {
+            let Token::Variable(name) = self.peek()?.token.clone() else {
+                return Ok(());
+            };
+            let start = self.next;
+            self.next += 1;
+            self.skip_space()?;
+            let sign = self.peek()?.clone();
+            match sign.token {
+                Token::Declare | Token::Assign => {
+                    self.next += 1;
+                    pipe.assign = sign.token == Token::Assign;
+                    pipe.variables.push(name);
+                    if pipe.assign {
+                        pipe.variables
+                            .iter()
+                            .try_for_each(|name| self.known(name, sign.at))?;
+                    } else {
+                        self.variables.extend(pipe.variables.iter().cloned());
+                    }
+                    return Ok(());
+                }
+                Token::Comma if context == "range" && pipe.variables.len() < 2 => {
+                    self.next += 1;
+                    self.skip_space()?;
+                    pipe.variables.push(name);
+                    if !matches!(self.peek()?.token, Token::Variable(_)) {
+                        return Err((sign.at, "range can only initialize variables".into()));
+                    }
+                }
+                Token::Comma if context == "range" => {
+                    return Err((sign.at, format!("too many declarations in {context}")));
+                }
+                _ => {
+                    self.next = start;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn known(&self, name: &str, at: usize) -> Parsed<()> {
+        if self.variables.iter().any(|v| v == name) {
+            Ok(())
+        } else {
+            Err((at, format!("undefined variable {name:?}")))
+        }
+    }
+
+    fn command(&mut self, at: usize) -> Parsed<Command> {
+        let mut args = Vec::new();
+        loop {
+            self.skip_space()?;
+            if let Some(arg) = self.operand()? {
+                args.push(arg);
+            }
+            let item = self.peek()?.clone();
+            match item.token {
+                Token::Space => continue,
+                Token::Close | Token::RightParen => {}
+                Token::Pipe => {
+                    self.next += 1;
+                    self.skip_space()?;
+                    let after = self.peek()?;
+                    if matches!(after.token, Token::Close | Token::RightParen) {
+                        return Err((after.at, "missing value for command".into()));
+                    }
+                }
+                _ => return Err(unexpected(&item, "operand")),
+            }
+            if args.is_empty() {
+                return Err((item.at, "empty command".into()));
+            }
+            return Ok(Command { at, args });
+        }
+    }
+
+    fn operand(&mut self) -> Parsed<Option<Arg>> {
+        let Some(term) = self.term()? else { return Ok(None) };
+        let chain_at = self.peek()?.at;
+        let mut names = Vec::new();
+        while let Token::Field(name) = &self.peek()?.token {
             names.push(name.clone());
             self.next += 1;
-            self.spaces();
-            match self.peek() {
-                Some(Kind::Comma) => self.next += 1,
-                Some(Kind::Declare | Kind::Assign) => {
-                    pipeline.assigns = self.peek() == Some(&Kind::Assign);
-                    pipeline.declares = names;
-                    self.next += 1;
-                    return;
-                }
-                _ => break,
-            }
         }
-        self.next = begin;
+        if names.is_empty() {
+            return Ok(Some(term));
+        }
+        let what = match term.what {
+            What::Field(mut first) => {
+                first.append(&mut names);
+                What::Field(first)
+            }
+            What::Variable(name, mut first) => {
+                first.append(&mut names);
+                What::Variable(name, first)
+            }
+            What::Literal(..) | What::Nil | What::Dot => {
+                return Err((
+                    chain_at,
+                    format!("unexpected . after term {:?}", term.to_string()),
+                ));
+            }
+            _ => What::Chain(Box::new(term), names),
+        };
+        Ok(Some(Arg { at: chain_at, what }))
     }
 
-    fn pipeline(&mut self) -> Result<Pipeline, String> {
-        self.depth += 1;
-        if self.depth > 100 {
-            return self.error("too deep");
-        }
-        let mut pipeline = Pipeline::default();
-        self.declarations(&mut pipeline);
-        loop {
-            let command = self.command()?;
-            let more = self.peek() == Some(&Kind::Pipe);
-            if command.is_empty() && (more || !pipeline.commands.is_empty()) {
-                return self.error("missing value for command");
-            }
-            if !command.is_empty() {
-                pipeline.commands.push(command);
-            }
-            if !more {
-                self.depth -= 1;
-                return Ok(pipeline);
-            }
-            self.next += 1;
-        }
-    }
-
-    fn command(&mut self) -> Result<Vec<Operand>, String> {
-        let mut operands = Vec::new();
-        loop {
-            self.spaces();
-            match self.peek() {
-                None | Some(Kind::Pipe | Kind::Close) => return Ok(operands),
-                _ => operands.push(self.operand()?),
-            }
-        }
-    }
-
-    fn operand(&mut self) -> Result<Operand, String> {
-        let at = self.here();
-        let mut fields = Vec::new();
-        let base = match self.peek().cloned() {
-            Some(Kind::Dot) => Base::Dot,
-            Some(Kind::Field(name)) => {
-                fields.push(name);
-                Base::Dot
-            }
-            Some(Kind::Variable(name)) => Base::Variable(name),
-            Some(Kind::String(text)) => Base::Literal(Value::String(text)),
-            Some(Kind::Int(value)) => Base::Literal(Value::Int(value)),
-            Some(Kind::Float(value)) => Base::Literal(Value::Float(value)),
-            Some(Kind::Word(word)) => match word.as_str() {
-                "true" => Base::Literal(Value::Bool(true)),
-                "false" => Base::Literal(Value::Bool(false)),
-                "nil" => Base::Literal(Value::Null),
-                name if crate::functions::exists(name) => Base::Function(word),
-                name => return self.error(&format!("function {name:?} not defined")),
+    fn term(&mut self) -> Parsed<Option<Arg>> {
+        let item = self.peek()?.clone();
+        let what = match item.token {
+            Token::Word(word) => match word.as_str() {
+                "true" | "false" => What::Literal(Value::Bool(word == "true"), word),
+                "nil" => What::Nil,
+                _ if func::exists(&word) => What::Function(word),
+                _ => return Err((item.at, format!("function {word:?} not defined"))),
             },
-            Some(Kind::Open) => {
-                self.next += 1;
-                let inner = self.pipeline()?;
-                if self.peek() != Some(&Kind::Close) {
-                    return self.error("unclosed left paren");
-                }
-                Base::Nested(inner)
+            Token::Dot => What::Dot,
+            Token::Field(name) => What::Field(vec![name]),
+            Token::Variable(name) => {
+                self.known(&name, item.at)?;
+                What::Variable(name, Vec::new())
             }
-            _ => return self.error("unexpected token in operand"),
+            Token::Str(text) => What::Literal(Value::Str(text), item.source),
+            Token::Char(c) => What::Literal(Value::Int(i64::from(u32::from(c))), item.source),
+            Token::Number(text) => What::Literal(lex::number(&text).unwrap_or_default(), item.source),
+            Token::LeftParen => {
+                self.next += 1;
+                let pipe = self.pipeline("parenthesized pipeline", &Token::RightParen)?;
+                return Ok(Some(Arg {
+                    at: item.at,
+                    what: What::Pipe(pipe),
+                }));
+            }
+            _ => return Ok(None),
         };
         self.next += 1;
-        while let Some(Kind::Field(name)) = self.peek().cloned() {
-            fields.push(name);
-            self.next += 1;
-        }
-        let end = self.tokens.get(self.next).map_or(usize::MAX, |token| token.at);
-        let source = self.source.get(at..end.min(self.source.len())).unwrap_or_default();
-        let text = source.split("}}").next().unwrap_or_default().trim_end().to_owned();
-        Ok(Operand { base, fields, at, text })
+        Ok(Some(Arg { at: item.at, what }))
     }
+}
+
+/// Go's words for a token that cannot stand there.
+fn unexpected(item: &Item, context: &str) -> Fault {
+    let what = match &item.token {
+        Token::End => "EOF".to_owned(),
+        Token::Word(word)
+            if matches!(
+                word.as_str(),
+                "if" | "else"
+                    | "end"
+                    | "range"
+                    | "with"
+                    | "nil"
+                    | "define"
+                    | "template"
+                    | "block"
+                    | "break"
+                    | "continue"
+            ) =>
+        {
+            format!("<{word}>")
+        }
+        _ if item.source.chars().count() > 10 => {
+            format!("{:?}...", item.source.chars().take(10).collect::<String>())
+        }
+        _ => format!("{:?}", item.source),
+    };
+    (item.at, format!("unexpected {what} in {context}"))
 }
