@@ -20,12 +20,27 @@ pub(crate) struct Session {
     requests: Streaming<WriteContentRequest>,
     /// The first, not yet answered.
     first: Option<WriteContentRequest>,
-    writer: Box<dyn Writer>,
+    writer: Kept,
     name: String,
     /// Bytes there will be; 0: not known.
     total: u64,
     expected: Option<Digest>,
     committed: bool,
+}
+
+/// A writer whose data reaches the file when the session ends, however it does: the next one goes on from what this one was told.
+struct Kept(Option<Box<dyn Writer>>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let (Some(mut writer), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                let offset = writer.status().offset;
+                // To where it is: what was gathered is written. One that is committed refuses, and a failure shows in the next offset.
+                let _ = writer.truncate(offset).await;
+            });
+        }
+    }
 }
 
 impl Session {
@@ -50,7 +65,7 @@ impl Session {
             store,
             requests,
             first: Some(first),
-            writer,
+            writer: Kept(Some(writer)),
             name,
             total,
             expected,
@@ -93,22 +108,22 @@ impl Session {
         }
         self.learn(&request).await?;
         if action == WriteAction::Stat {
-            return Ok(Some(self.response(action)));
+            return self.response(action).map(Some);
         }
         self.append(request.offset, request.data).await?;
         if action == WriteAction::Commit {
+            let (total, expected) = (self.total, self.expected.clone());
             let committed = self
-                .writer
-                .commit(self.total, self.expected.as_ref(), labels(request.labels))
-                .await;
-            let digest = committed.map_err(status)?;
+                .writer()?
+                .commit(total, expected.as_ref(), labels(request.labels));
+            let digest = committed.await.map_err(status)?;
             self.committed = true;
             return Ok(Some(WriteContentResponse {
                 digest: digest.to_string(),
-                ..self.response(action)
+                ..self.response(action)?
             }));
         }
-        Ok(Some(self.response(action)))
+        self.response(action).map(Some)
     }
 
     /// Takes over what a request knows better. When the blob that is now expected is there, nothing need be written.
@@ -132,27 +147,34 @@ impl Session {
 
     /// Writes `data` at `offset`: where the ingest ends, or 0 to begin anew.
     async fn append(&mut self, offset: i64, data: Vec<u8>) -> Result<()> {
-        let (offset, at) = (size("offset", offset)?, self.writer.status().offset);
+        let (offset, at) = (size("offset", offset)?, self.writer()?.status().offset);
         if offset > 0 && offset != at {
             let text = format!("a write at {offset} must be at the end of what is there, {at}");
             return Err(Status::out_of_range(text));
         }
         if offset == 0 && at > 0 {
-            self.writer.truncate(0).await.map_err(status)?;
+            self.writer()?.truncate(0).await.map_err(status)?;
         }
-        self.writer.write(data.into()).await.map_err(status)
+        self.writer()?.write(data.into()).await.map_err(status)
     }
 
-    fn response(&self, action: WriteAction) -> WriteContentResponse {
-        let now = self.writer.status();
-        WriteContentResponse {
+    fn writer(&mut self) -> Result<&mut Box<dyn Writer>> {
+        self.writer
+            .0
+            .as_mut()
+            .ok_or_else(|| Status::internal("the writer is gone"))
+    }
+
+    fn response(&mut self, action: WriteAction) -> Result<WriteContentResponse> {
+        let now = self.writer()?.status();
+        Ok(WriteContentResponse {
             action: action.into(),
             started_at: Some(to_wire(now.started_at)),
             updated_at: Some(to_wire(now.updated_at)),
             offset: bytes(now.offset),
             total: bytes(self.total),
             digest: String::new(),
-        }
+        })
     }
 }
 
