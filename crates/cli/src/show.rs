@@ -13,7 +13,7 @@ mod info;
 mod inspect;
 mod ports;
 mod tab;
-mod typed;
+pub(crate) mod typed;
 mod units;
 mod version;
 
@@ -23,8 +23,7 @@ pub(crate) use history::{HistoryOptions, history};
 pub(crate) use images::{ImagesOptions, images};
 pub(crate) use info::info;
 pub(crate) use inspect::{InspectOptions, Kind, inspect};
-pub(crate) use tab::table;
-pub(crate) use units::{binary_size, duration, ellipsis, size, size_precise};
+pub(crate) use units::size;
 pub(crate) use version::{ClientVersion, version};
 
 /// Why nothing, or not everything, could be shown.

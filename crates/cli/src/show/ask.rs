@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 /// `GET path`, as it came.
 pub(super) fn raw(client: &Client, path: &str, query: &Query) -> Result<Vec<u8>, Error> {
-    client.bytes("GET", path, query, &[], None)
+    client.get(path, query)
 }
 
 /// `GET path`, read by Go's rules.

@@ -54,9 +54,7 @@ pub(crate) fn version(client: &Client, own: &ClientVersion, format: &str) -> Res
         }
     };
     let mut own = own.clone();
-    own.api_version = client
-        .version()
-        .unwrap_or_else(|_| own.default_api_version.clone());
+    own.api_version = client.api_version().to_owned();
     let out = match &template {
         None if format == "json" => to_json(&value(&own, server.as_ref())) + "\n",
         None => pretty(&own, server.as_ref()),
