@@ -18,7 +18,9 @@ fn main() -> ExitCode {
     ExitCode::from(lighter_cli::main(Environment {
         program: program.into(),
         args: args.collect(),
-        variables: std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect(),
+        variables: std::env::vars_os()
+            .map(|(name, value)| (text(name), text(value)))
+            .collect(),
         directory: std::env::current_dir().unwrap_or_default(),
         clock: lighter_cli::Clock::system(),
     }))

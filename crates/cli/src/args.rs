@@ -69,9 +69,7 @@ pub(crate) fn parse(flags: &[&'static [Flag]], mixed: bool, words: &[String]) ->
                 break;
             }
             long if long.starts_with("--") => parsed.long(flags, &long[2..], &mut words),
-            short if short.starts_with('-') && short.len() > 1 => {
-                parsed.shorts(flags, short, &mut words)
-            }
+            short if short.starts_with('-') && short.len() > 1 => parsed.shorts(flags, short, &mut words),
             argument => {
                 parsed.args.push(argument.to_owned());
                 if !mixed {
@@ -103,7 +101,10 @@ impl Parsed {
         if name.is_empty() || name.starts_with('-') {
             return Err(format!("bad flag syntax: --{word}"));
         }
-        let found = flags.iter().flat_map(|list| list.iter()).find(|flag| flag.long == name);
+        let found = flags
+            .iter()
+            .flat_map(|list| list.iter())
+            .find(|flag| flag.long == name);
         let Some(flag) = found else {
             if name == "help" {
                 return self.help_asked(inline);
@@ -166,10 +167,15 @@ impl Parsed {
     }
 
     fn set(&mut self, flag: &'static Flag, text: String) -> Result<(), String> {
-        flag.check(&text)
-            .map_err(|why| format!("invalid argument \"{text}\" for \"{}\" flag: {why}", flag.spelled()))?;
+        flag.check(&text).map_err(|why| {
+            format!(
+                "invalid argument \"{text}\" for \"{}\" flag: {why}",
+                flag.spelled()
+            )
+        })?;
         if flag.word == "strings" {
-            self.given.extend(text.split(',').map(|part| (flag, part.to_owned())));
+            self.given
+                .extend(text.split(',').map(|part| (flag, part.to_owned())));
             return Ok(());
         }
         self.given.push((flag, text));
@@ -216,7 +222,10 @@ mod tests {
             ("--name", "flag needs an argument: --name"),
             ("-ip", "flag needs an argument: 'p' in -p"),
             ("--=x", "bad flag syntax: --=x"),
-            ("-m 3x", "invalid argument \"3x\" for \"-m, --memory\" flag: invalid suffix: 'x'"),
+            (
+                "-m 3x",
+                "invalid argument \"3x\" for \"-m, --memory\" flag: invalid suffix: 'x'",
+            ),
             (
                 "--tty=x",
                 "invalid argument \"x\" for \"-t, --tty\" flag: strconv.ParseBool: parsing \"x\": invalid syntax",

@@ -58,7 +58,12 @@ impl Takes {
 
 impl Command {
     /// Parses `words`, which follow `path`. `None`: help was asked for.
-    pub(crate) fn parse(&self, program: &str, path: &str, words: &[String]) -> Result<Option<Parsed>, Failure> {
+    pub(crate) fn parse(
+        &self,
+        program: &str,
+        path: &str,
+        words: &[String],
+    ) -> Result<Option<Parsed>, Failure> {
         let usage = match self.usage {
             "" => format!("Usage:  {program} {path}"),
             usage => format!("Usage:  {program} {path} {usage}"),
@@ -74,7 +79,11 @@ impl Command {
             None => Ok(Some(parsed)),
             Some(complaint) => {
                 // Docker's own inconsistency.
-                let verb = if matches!(self.takes, Takes::AtLeast(_)) { "See" } else { "Run" };
+                let verb = if matches!(self.takes, Takes::AtLeast(_)) {
+                    "See"
+                } else {
+                    "Run"
+                };
                 Err(Failure::new(format!(
                     "{program}: '{program} {path}' {complaint}\n\n{usage}\n\n{verb} '{program} {path} --help' for more information"
                 )))

@@ -74,9 +74,14 @@ impl Context {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let named = self.host.as_deref().or_else(|| self.environment.variable("DOCKER_HOST"));
+        let named = self
+            .host
+            .as_deref()
+            .or_else(|| self.environment.variable("DOCKER_HOST"));
         let host = Host::parse(named.unwrap_or(Host::DEFAULT)).map_err(|error| {
-            Failure::new(format!("Failed to initialize: unable to resolve docker endpoint: {error}"))
+            Failure::new(format!(
+                "Failed to initialize: unable to resolve docker endpoint: {error}"
+            ))
         })?;
         let version = self.environment.variable("DOCKER_API_VERSION");
         let agent = format!("Lighter-Client/{} (linux)", env!("CARGO_PKG_VERSION"));

@@ -72,14 +72,6 @@ impl Flag {
         self.word.is_empty()
     }
 
-    /// Whether values add up.
-    pub(crate) fn is_list(&self) -> bool {
-        matches!(
-            self.word,
-            "list" | "map" | "strings" | "ulimit" | "mount" | "network" | "filter" | "gpu-request"
-        )
-    }
-
     /// How messages name it: `-m, --memory`.
     pub(crate) fn spelled(&self) -> String {
         match self.short {

@@ -11,7 +11,11 @@ pub(crate) fn command(program: &str, path: &str, command: &Command, columns: usi
     }
     text.push_str(&format!("\n\n{}\n", command.about));
     if command.paths.len() > 1 {
-        let all: Vec<String> = command.paths.iter().map(|path| format!("{program} {path}")).collect();
+        let all: Vec<String> = command
+            .paths
+            .iter()
+            .map(|path| format!("{program} {path}"))
+            .collect();
         text.push_str(&format!("\nAliases:\n  {}\n", all.join(", ")));
     }
     let flags = flags(command.flags, columns);
@@ -23,7 +27,12 @@ pub(crate) fn command(program: &str, path: &str, command: &Command, columns: usi
 
 /// A list of names and what they are.
 pub(crate) fn list(title: &str, entries: &[(String, String)]) -> String {
-    let width = entries.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(11);
+    let width = entries
+        .iter()
+        .map(|(name, _)| name.len())
+        .max()
+        .unwrap_or(0)
+        .max(11);
     let mut text = format!("\n{title}:\n");
     for (name, about) in entries {
         text.push_str(&format!("  {name:width$} {about}\n"));
@@ -93,7 +102,11 @@ mod tests {
 
     static FLAGS: &[Flag] = &[
         value("tail", "n", "string", "How many lines").or("all"),
-        switch("all", "a", "Those that have ended, too, and one more thing that is too long for a line"),
+        switch(
+            "all",
+            "a",
+            "Those that have ended, too, and one more thing that is too long for a line",
+        ),
         alias("every", "", "all"),
     ];
 

@@ -28,7 +28,8 @@ impl Progress {
     /// What to write for `message`; an error message is the caller's.
     pub(crate) fn show(&mut self, message: &JsonMessage) -> String {
         let mut text = String::new();
-        let moves = !message.id.is_empty() && (message.progress_detail.is_some() || !message.progress.is_empty());
+        let moves =
+            !message.id.is_empty() && (message.progress_detail.is_some() || !message.progress.is_empty());
         let mut up = 0;
         if moves {
             let next = self.lines.len();
@@ -54,7 +55,10 @@ impl Progress {
     }
 
     fn line(&self, message: &JsonMessage, text: &mut String) {
-        let bar = message.progress_detail.as_ref().map(|detail| bar(detail, self.columns));
+        let bar = message
+            .progress_detail
+            .as_ref()
+            .map(|detail| bar(detail, self.columns));
         let mut end = "";
         match (&bar, self.columns) {
             (Some(_), Some(_)) if message.stream.is_empty() => {
@@ -85,7 +89,9 @@ fn bar(detail: &ProgressDetail, columns: Option<u16>) -> String {
     if total <= 0 {
         return format!("{:>8}", show::size(current));
     }
-    let done = usize::try_from(current.saturating_mul(50) / total).unwrap_or(0).min(50);
+    let done = usize::try_from(current.saturating_mul(50) / total)
+        .unwrap_or(0)
+        .min(50);
     let mut text = String::new();
     if columns.unwrap_or(200) > 110 {
         let _ = write!(text, "[{}>{}] ", "=".repeat(done), " ".repeat(50 - done));
@@ -136,7 +142,10 @@ mod tests {
         );
         progress.show(&message("bb", "Waiting", Some((0, 0))));
         let shown = progress.show(&message("aa", "Downloading", Some((500, 1000))));
-        assert!(shown.starts_with("\u{1b}[2A\u{1b}[2K\raa: Downloading [=========================>"), "{shown:?}");
+        assert!(
+            shown.starts_with("\u{1b}[2A\u{1b}[2K\raa: Downloading [=========================>"),
+            "{shown:?}"
+        );
         assert!(shown.ends_with("]     500B/1kB\r\u{1b}[2B"), "{shown:?}");
     }
 }

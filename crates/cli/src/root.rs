@@ -14,8 +14,19 @@ static GLOBAL: &[Flag] = &[
     value("config", "", "string", "Directory of the client's config.json"),
     value("context", "c", "string", "Name of the context to use"),
     switch("debug", "D", "Say more"),
-    value("host", "H", "list", "Where the engine listens (unix:// or tcp://)"),
-    value("log-level", "l", "string", "Least level to log: debug, info, warn, error, fatal").or("info"),
+    value(
+        "host",
+        "H",
+        "list",
+        "Where the engine listens (unix:// or tcp://)",
+    ),
+    value(
+        "log-level",
+        "l",
+        "string",
+        "Least level to log: debug, info, warn, error, fatal",
+    )
+    .or("info"),
     switch("version", "v", "Print the client's version and leave"),
 ];
 
@@ -65,7 +76,10 @@ fn dispatch(environment: Environment) -> Result<(), Failure> {
         return output::out(help::command(&program, path, command, terminal::columns()));
     };
     let level = global.text("log-level");
-    if !matches!(level, "" | "debug" | "info" | "warn" | "warning" | "error" | "fatal" | "panic" | "trace") {
+    if !matches!(
+        level,
+        "" | "debug" | "info" | "warn" | "warning" | "error" | "fatal" | "panic" | "trace"
+    ) {
         return Err(Failure::new(format!("Unable to parse logging level: {level}")));
     }
     let mut hosts = global.list("host");
@@ -76,8 +90,9 @@ fn dispatch(environment: Environment) -> Result<(), Failure> {
     match global.some("context").unwrap_or(context) {
         "" | "default" => {}
         name => {
-            let message =
-                format!("Failed to initialize: unable to resolve docker endpoint: context \"{name}\": context not found");
+            let message = format!(
+                "Failed to initialize: unable to resolve docker endpoint: context \"{name}\": context not found"
+            );
             return Err(Failure::new(message));
         }
     }
@@ -148,14 +163,26 @@ fn unknown(program: &str, words: &[String]) -> Result<(), Failure> {
 /// A command's name that differs from `word` in one letter.
 fn closest(word: &str) -> Option<&'static str> {
     let near = |name: &&str| {
-        let (longer, shorter) = if name.len() > word.len() { (*name, word) } else { (word, *name) };
-        let same = longer.chars().zip(shorter.chars()).take_while(|(a, b)| a == b).count();
+        let (longer, shorter) = if name.len() > word.len() {
+            (*name, word)
+        } else {
+            (word, *name)
+        };
+        let same = longer
+            .chars()
+            .zip(shorter.chars())
+            .take_while(|(a, b)| a == b)
+            .count();
         let rest = |text: &str, skip: usize| text.chars().skip(skip).collect::<String>();
         longer.len() - shorter.len() <= 1
             && word.len() > 2
-            && (rest(longer, same + 1) == rest(shorter, same) || rest(longer, same + 1) == rest(shorter, same + 1))
+            && (rest(longer, same + 1) == rest(shorter, same)
+                || rest(longer, same + 1) == rest(shorter, same + 1))
     };
-    let names = COMMANDS.iter().flat_map(|list| list.iter()).flat_map(|command| command.paths);
+    let names = COMMANDS
+        .iter()
+        .flat_map(|list| list.iter())
+        .flat_map(|command| command.paths);
     names.copied().filter(|path| !path.contains(' ')).find(near)
 }
 
@@ -173,7 +200,11 @@ fn help_for(program: &str, words: &[String]) -> Result<String, Failure> {
 fn group_help(program: &str, group: &str, about: &str) -> String {
     let mut entries: Vec<(String, String)> = Vec::new();
     for command in COMMANDS.iter().flat_map(|list| list.iter()) {
-        let name = command.paths.iter().filter_map(|path| path.split_once(' ')).find(|(of, _)| *of == group);
+        let name = command
+            .paths
+            .iter()
+            .filter_map(|path| path.split_once(' '))
+            .find(|(of, _)| *of == group);
         if let Some((_, name)) = name {
             entries.push((name.to_owned(), command.about.to_owned()));
         }
@@ -200,8 +231,10 @@ fn overview(program: &str) -> String {
     }
     common.sort_by_key(|(name, _)| COMMON.iter().position(|common| common == name));
     others.sort();
-    let groups: Vec<(String, String)> =
-        GROUPS.iter().map(|(name, about)| ((*name).to_owned(), (*about).to_owned())).collect();
+    let groups: Vec<(String, String)> = GROUPS
+        .iter()
+        .map(|(name, about)| ((*name).to_owned(), (*about).to_owned()))
+        .collect();
     format!(
         "Usage:  {program} [OPTIONS] COMMAND\n\nContainers, ten times lighter\n{}{}{}\nGlobal Options:\n{}\nRun '{program} COMMAND --help' for more information on a command.\n",
         help::list("Common Commands", &common),

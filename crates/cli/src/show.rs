@@ -49,16 +49,6 @@ impl From<String> for Shown {
     }
 }
 
-impl Error {
-    /// The process's exit code.
-    pub(crate) fn code(&self) -> u8 {
-        match self {
-            Error::Format(_) => 64,
-            _ => 1,
-        }
-    }
-}
-
 /// What is to be printed, and what there is to say beside it.
 #[derive(Debug, Default)]
 pub(crate) struct Shown {

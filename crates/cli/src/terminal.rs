@@ -10,11 +10,6 @@ pub(crate) fn is_input() -> bool {
     isatty(rustix::stdio::stdin())
 }
 
-/// Whether standard output is a terminal.
-pub(crate) fn is_output() -> bool {
-    isatty(rustix::stdio::stdout())
-}
-
 /// Rows and columns of the terminal that standard output is.
 pub(crate) fn size() -> Option<(u16, u16)> {
     size_of(rustix::stdio::stdout())

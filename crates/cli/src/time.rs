@@ -18,7 +18,10 @@ pub(crate) fn parameter(context: &Context, text: &str) -> Result<String, String>
 
 fn convert(text: &str, now: Timestamp, zone: impl Fn() -> TimeZone) -> Result<String, String> {
     // Seconds since 1970 already.
-    if text.chars().all(|letter| letter.is_ascii_digit() || letter == '.') {
+    if text
+        .chars()
+        .all(|letter| letter.is_ascii_digit() || letter == '.')
+    {
         return Ok(text.to_owned());
     }
     if let Ok(before) = value::duration(text) {
@@ -28,7 +31,7 @@ fn convert(text: &str, now: Timestamp, zone: impl Fn() -> TimeZone) -> Result<St
     let at = text.parse::<Timestamp>().ok().or_else(|| {
         let local = text.parse::<DateTime>().ok();
         let local = local.or_else(|| text.parse::<Date>().ok().map(DateTime::from));
-        local?.to_zoned(zone()).ok().map(|zoned| zoned.timestamp())
+        zone().to_timestamp(local?).ok()
     });
     match at {
         Some(at) => Ok(format!("{}.{:09}", at.as_second(), at.subsec_nanosecond())),
@@ -60,6 +63,9 @@ mod tests {
         assert_eq!(read("1970-01-02T00:00:00.5Z"), Ok("86400.500000000".into()));
         assert_eq!(read("1970-01-02"), Ok("86400.000000000".into()));
         assert_eq!(read("1970-01-02T01:00"), Ok("90000.000000000".into()));
-        assert_eq!(read("x"), Err("failed to parse value as time or duration: \"x\"".into()));
+        assert_eq!(
+            read("x"),
+            Err("failed to parse value as time or duration: \"x\"".into())
+        );
     }
 }

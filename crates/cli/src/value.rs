@@ -39,7 +39,9 @@ pub(crate) fn whole(text: &str) -> Option<i128> {
     if digits.starts_with(['+', '-']) {
         return None;
     }
-    i128::from_str_radix(digits, base).ok().map(|number| sign * number)
+    i128::from_str_radix(digits, base)
+        .ok()
+        .map(|number| sign * number)
 }
 
 /// Bytes: `64m`, `1.5g`, `1KiB`; powers of 1024.
@@ -61,7 +63,9 @@ pub(crate) fn bytes(text: &str) -> Result<i64, String> {
         None => 0,
         Some('b') if rest.is_empty() => 0,
         Some(letter) => {
-            let known = "kmgtp".find(letter).filter(|_| matches!(rest.as_str(), "" | "b" | "ib"));
+            let known = "kmgtp"
+                .find(letter)
+                .filter(|_| matches!(rest.as_str(), "" | "b" | "ib"));
             known.ok_or_else(|| format!("invalid suffix: '{suffix}'"))? + 1
         }
     };
@@ -106,10 +110,14 @@ pub(crate) fn duration(text: &str) -> Result<i64, String> {
     }
     let mut total = 0.0;
     while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
         let (number, after) = rest.split_at(end);
         let number: f64 = number.parse().map_err(|_| invalid())?;
-        let end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let end = after
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(after.len());
         let (unit, after) = after.split_at(end);
         total += number
             * match unit {
@@ -133,7 +141,11 @@ pub(crate) fn of_flag(long: &str, text: &str) -> Result<(), String> {
         "attach" if !matches!(text.to_ascii_lowercase().as_str(), "stdin" | "stdout" | "stderr") => {
             Err("valid streams are STDIN, STDOUT and STDERR".into())
         }
-        "add-host" if !text.split_once([':', '=']).is_some_and(|(name, _)| !name.is_empty()) => {
+        "add-host"
+            if !text
+                .split_once([':', '='])
+                .is_some_and(|(name, _)| !name.is_empty()) =>
+        {
             Err(format!("bad format for add-host: \"{text}\""))
         }
         "dns" if text.trim().parse::<std::net::IpAddr>().is_err() => {
@@ -158,8 +170,21 @@ pub(crate) fn of_flag(long: &str, text: &str) -> Result<(), String> {
 /// `nofile=1024:2048`.
 pub(crate) fn ulimit(text: &str) -> Result<lighter_engine_api::Ulimit, String> {
     const KNOWN: [&str; 15] = [
-        "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
-        "rtprio", "rttime", "sigpending", "stack",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
     ];
     let (name, limits) = text
         .split_once('=')
@@ -169,17 +194,25 @@ pub(crate) fn ulimit(text: &str) -> Result<lighter_engine_api::Ulimit, String> {
     }
     let number = |text: &str| {
         int(text, "ParseInt", i64::MIN, i64::MAX.unsigned_abs())?;
-        Ok::<i64, String>(whole(text).and_then(|number| i64::try_from(number).ok()).unwrap_or(0))
+        Ok::<i64, String>(
+            whole(text)
+                .and_then(|number| i64::try_from(number).ok())
+                .unwrap_or(0),
+        )
     };
     let (soft, hard) = match limits.split_once(':') {
         None => (number(limits)?, number(limits)?),
         Some((_, hard)) if hard.contains(':') => {
-            return Err(format!("too many limit value arguments - {limits}, can only have up to two, `soft[:hard]`"));
+            return Err(format!(
+                "too many limit value arguments - {limits}, can only have up to two, `soft[:hard]`"
+            ));
         }
         Some((soft, hard)) => (number(soft)?, number(hard)?),
     };
     if hard != -1 && (soft > hard || soft == -1) {
-        return Err(format!("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"));
+        return Err(format!(
+            "ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
+        ));
     }
     Ok(lighter_engine_api::Ulimit {
         name: name.to_owned(),
@@ -217,7 +250,10 @@ mod tests {
         assert_eq!(duration("x"), Err("time: invalid duration \"x\"".into()));
         assert_eq!(nano_cpus("0.5"), Ok(500_000_000));
         assert_eq!(nano_cpus("3/2"), Ok(1_500_000_000));
-        assert_eq!(nano_cpus("x"), Err("failed to parse x as a rational number".into()));
+        assert_eq!(
+            nano_cpus("x"),
+            Err("failed to parse x as a rational number".into())
+        );
     }
 
     #[test]

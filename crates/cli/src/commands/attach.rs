@@ -49,13 +49,19 @@ fn attach(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
     let container = client.container_inspect(name)?;
     let state = &container.state;
     if !state.running {
-        return Err(Failure::new("cannot attach to a stopped container, start it first"));
+        return Err(Failure::new(
+            "cannot attach to a stopped container, start it first",
+        ));
     }
     if state.paused {
-        return Err(Failure::new("cannot attach to a paused container, unpause it first"));
+        return Err(Failure::new(
+            "cannot attach to a paused container, unpause it first",
+        ));
     }
     if state.restarting {
-        return Err(Failure::new("cannot attach to a restarting container, wait until it is running"));
+        return Err(Failure::new(
+            "cannot attach to a restarting container, wait until it is running",
+        ));
     }
     let stdin = !parsed.is("no-stdin") && container.config.open_stdin;
     if stdin && container.config.tty && !terminal::is_input() {
@@ -115,14 +121,19 @@ fn start(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
     if failed.is_empty() {
         return Ok(());
     }
-    let mut failure = Failure::new(format!("Error: failed to start containers: {}", failed.join(", ")));
+    let mut failure = Failure::new(format!(
+        "Error: failed to start containers: {}",
+        failed.join(", ")
+    ));
     failure.hint = hint;
     Err(failure)
 }
 
 fn start_attached(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
     let [name] = parsed.args.as_slice() else {
-        return Err(Failure::new("you cannot start and attach multiple containers at once"));
+        return Err(Failure::new(
+            "you cannot start and attach multiple containers at once",
+        ));
     };
     let client = context.shared_client()?;
     let container = client.container_inspect(name)?;
@@ -143,7 +154,11 @@ fn start_attached(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
     };
     let watched = Watched::new(!config.tty)?;
     let connection = client.container_attach(&container.id, &what)?;
-    let condition = if container.host_config.auto_remove { "removed" } else { "next-exit" };
+    let condition = if container.host_config.auto_remove {
+        "removed"
+    } else {
+        "next-exit"
+    };
     let exit = client.container_wait(&container.id, condition)?;
     client.container_start(&container.id, &keys)?;
     let raw = interact::raw(&streams);

@@ -21,7 +21,11 @@ pub(super) struct Created {
 }
 
 /// Reads the flags. What is wrong is told with an offer of help.
-pub(super) fn request(context: &Context, parsed: &Parsed, command: &str) -> Result<ContainerCreateRequest, Failure> {
+pub(super) fn request(
+    context: &Context,
+    parsed: &Parsed,
+    command: &str,
+) -> Result<ContainerCreateRequest, Failure> {
     let wrong = |message: String| with_help(context, Failure::new(message), command);
     let pull = parsed.text("pull");
     if !matches!(pull, "" | "always" | "missing" | "never") {
@@ -87,7 +91,9 @@ pub(super) fn create(
     }
     let made = client.container_create(name, platform, &request);
     let made = match (made, &reference) {
-        (Err(error), Some(reference)) if no_image(&error) && matches!(parsed.text("pull"), "" | "missing") => {
+        (Err(error), Some(reference))
+            if no_image(&error) && matches!(parsed.text("pull"), "" | "missing") =>
+        {
             if !parsed.is("quiet") {
                 let name = reference.familiar();
                 output::error(format!("Unable to find image '{name}' locally\n"));
@@ -113,7 +119,10 @@ fn is_id(image: &str) -> bool {
 }
 
 fn no_image(error: &Error) -> bool {
-    error.is_not_found() && error.engine_message().is_some_and(|message| message.starts_with("No such image"))
+    error.is_not_found()
+        && error
+            .engine_message()
+            .is_some_and(|message| message.starts_with("No such image"))
 }
 
 /// The file of `--cidfile`; one that was not written is removed.
@@ -140,7 +149,11 @@ impl CidFile {
     fn write(mut self, id: &str) -> Result<(), Failure> {
         let mut file = self.file.take();
         let written = file.as_mut().map_or(Ok(()), |file| file.write_all(id.as_bytes()));
-        written.map_err(|error| Failure::new(format!("failed to write the container ID ({id}) to file: {error}")))
+        written.map_err(|error| {
+            Failure::new(format!(
+                "failed to write the container ID ({id}) to file: {error}"
+            ))
+        })
     }
 }
 

@@ -22,7 +22,12 @@ static EXEC: &[Flag] = &[
     switch("interactive", "i", "Keep STDIN open even when nobody is attached"),
     switch("privileged", "", "Give it all privileges"),
     switch("tty", "t", "Give it a terminal"),
-    value("user", "u", "string", "User and group (name or id)[:(name or id)]"),
+    value(
+        "user",
+        "u",
+        "string",
+        "User and group (name or id)[:(name or id)]",
+    ),
     value("workdir", "w", "string", "Working directory"),
 ];
 
@@ -109,7 +114,10 @@ fn console_size(parsed: &Parsed) -> Option<[u32; 2]> {
     Some([rows.into(), columns.into()])
 }
 
-fn environment(parsed: &Parsed, variables: &BTreeMap<String, String>) -> Result<Option<Vec<String>>, Failure> {
+fn environment(
+    parsed: &Parsed,
+    variables: &BTreeMap<String, String>,
+) -> Result<Option<Vec<String>>, Failure> {
     let all = options::environment(parsed, variables)?;
     Ok((!all.is_empty()).then_some(all))
 }

@@ -63,20 +63,36 @@ pub(super) struct Pull {
 
 /// Pulls, and shows the progress unless told to be quiet.
 pub(super) fn pull(context: &Context, what: &Pull) -> Result<(), Failure> {
-    let Pull { reference, quiet, to_stderr, .. } = what;
+    let Pull {
+        reference,
+        quiet,
+        to_stderr,
+        ..
+    } = what;
     let auth = context.config.auth(reference.domain());
     let version = match (reference.digest(), reference.tag()) {
         (Some(digest), _) => digest.to_string(),
         (None, tag) => tag.unwrap_or_default().to_owned(),
     };
-    let messages = context.client()?.image_pull(&reference.name(), &version, &what.platform, auth.as_ref())?;
-    let fd = if *to_stderr { rustix::stdio::stderr() } else { rustix::stdio::stdout() };
-    let columns = rustix::termios::isatty(fd).then(|| terminal::size_of(fd).map_or(80, |(_, columns)| columns));
+    let messages =
+        context
+            .client()?
+            .image_pull(&reference.name(), &version, &what.platform, auth.as_ref())?;
+    let fd = if *to_stderr {
+        rustix::stdio::stderr()
+    } else {
+        rustix::stdio::stdout()
+    };
+    let columns =
+        rustix::termios::isatty(fd).then(|| terminal::size_of(fd).map_or(80, |(_, columns)| columns));
     let mut progress = Progress::new(columns);
     for message in messages {
         let message = message?;
         if !message.error.is_empty() || message.error_detail.is_some() {
-            let detail = message.error_detail.map(|detail| detail.message).filter(|text| !text.is_empty());
+            let detail = message
+                .error_detail
+                .map(|detail| detail.message)
+                .filter(|text| !text.is_empty());
             return Err(Failure::new(detail.unwrap_or(message.error)));
         }
         match (message.aux.is_some() || *quiet, to_stderr) {
@@ -154,7 +170,9 @@ fn remove(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
 
 fn tag(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
     let wrong = |name: &str, error: &dyn std::fmt::Display| {
-        Failure::new(format!("Error parsing reference: \"{name}\" is not a valid repository/tag: {error}"))
+        Failure::new(format!(
+            "Error parsing reference: \"{name}\" is not a valid repository/tag: {error}"
+        ))
     };
     let (source, target) = (&parsed.args[0], &parsed.args[1]);
     let reference = Reference::parse(target).map_err(|error| wrong(target, &error))?;

@@ -51,7 +51,9 @@ pub(super) static COMMANDS: &[Command] = &[
         flags: &[KILL],
         run: |context, parsed| {
             let signal = parsed.text("signal");
-            each(context, &parsed.args, |client, name| client.container_kill(name, signal))
+            each(context, &parsed.args, |client, name| {
+                client.container_kill(name, signal)
+            })
         },
     },
     Command {
@@ -104,7 +106,9 @@ pub(super) static COMMANDS: &[Command] = &[
 fn stop(context: &Context, parsed: &Parsed, verb: &str) -> Result<(), Failure> {
     let seconds = parsed.has("timeout").then(|| parsed.int("timeout"));
     let signal = parsed.text("signal");
-    each(context, &parsed.args, |client, name| client.container_stop(verb, name, signal, seconds))
+    each(context, &parsed.args, |client, name| {
+        client.container_stop(verb, name, signal, seconds)
+    })
 }
 
 /// Does it to all at once; prints the names of those it worked for, in order, then what failed.
@@ -120,9 +124,15 @@ fn each(
             // Before the threads, so that they do not each negotiate.
             client.api_version();
             std::thread::scope(|scope| {
-                let threads: Vec<_> = names.iter().map(|name| scope.spawn(|| action(client, name))).collect();
+                let threads: Vec<_> = names
+                    .iter()
+                    .map(|name| scope.spawn(|| action(client, name)))
+                    .collect();
                 let gone = || Err(Error::Answer("a thread ended early".into()));
-                threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| gone())).collect()
+                threads
+                    .into_iter()
+                    .map(|thread| thread.join().unwrap_or_else(|_| gone()))
+                    .collect()
             })
         }
     };
@@ -141,9 +151,15 @@ fn remove(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
     if parsed.args.iter().any(|name| name.trim_matches('/').is_empty()) {
         return Err(Failure::new("Container name cannot be empty"));
     }
-    let names: Vec<String> = parsed.args.iter().map(|name| name.trim_matches('/').to_owned()).collect();
+    let names: Vec<String> = parsed
+        .args
+        .iter()
+        .map(|name| name.trim_matches('/').to_owned())
+        .collect();
     if !force {
-        return each(context, &names, |client, name| client.container_remove(name, force, volumes, link));
+        return each(context, &names, |client, name| {
+            client.container_remove(name, force, volumes, link)
+        });
     }
     let client = context.client()?;
     client.api_version();
@@ -152,8 +168,10 @@ fn remove(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
         match names.as_slice() {
             [name] => vec![(name, remove(name))],
             names => {
-                let threads: Vec<_> =
-                    names.iter().map(|name| (name, scope.spawn(move || remove(name)))).collect();
+                let threads: Vec<_> = names
+                    .iter()
+                    .map(|name| (name, scope.spawn(move || remove(name))))
+                    .collect();
                 let gone = || Err(Error::Answer("a thread ended early".into()));
                 threads
                     .into_iter()
@@ -181,7 +199,10 @@ fn rename(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
     }
     context.client()?.container_rename(old, new).map_err(|error| {
         let mut failure = Failure::from(error);
-        failure.message = format!("{}\nError: failed to rename container named {old}", failure.message);
+        failure.message = format!(
+            "{}\nError: failed to rename container named {old}",
+            failure.message
+        );
         failure
     })
 }
@@ -191,7 +212,8 @@ fn wait(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
     let mut failures = Failures::default();
     for name in &parsed.args {
         let ended = client.container_wait(name, "").and_then(|mut ends| {
-            ends.next().unwrap_or_else(|| Err(Error::Answer("unexpected EOF".into())))
+            ends.next()
+                .unwrap_or_else(|| Err(Error::Answer("unexpected EOF".into())))
         });
         match ended {
             Ok(exit) => output::line(exit.status_code.to_string())?,

@@ -15,10 +15,20 @@ use crate::{interact, output, show, time};
 static LOGS: &[Flag] = &[
     switch("details", "", "Show the attributes of the log"),
     switch("follow", "f", "Go on until the container ends"),
-    value("since", "", "string", "From this time on (2013-01-02T13:23:37Z, or 42m for 42 minutes ago)"),
+    value(
+        "since",
+        "",
+        "string",
+        "From this time on (2013-01-02T13:23:37Z, or 42m for 42 minutes ago)",
+    ),
     value("tail", "n", "string", "How many lines from the end").or("all"),
     switch("timestamps", "t", "Show the time of each line"),
-    value("until", "", "string", "Up to this time (2013-01-02T13:23:37Z, or 42m for 42 minutes ago)"),
+    value(
+        "until",
+        "",
+        "string",
+        "Up to this time (2013-01-02T13:23:37Z, or 42m for 42 minutes ago)",
+    ),
 ];
 static EVENTS: &[Flag] = &[
     value("filter", "f", "filter", "Only those that match (name=value)"),
@@ -78,26 +88,37 @@ fn events(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
     let format = parsed.text("format");
     let template = match format {
         "" | "json" => None,
-        text => Some(Template::parse("", text).map_err(|error| {
-            Failure::new(format!("Error parsing format: {error}")).with_code(64)
-        })?),
+        text => Some(
+            Template::parse("", text)
+                .map_err(|error| Failure::new(format!("Error parsing format: {error}")).with_code(64))?,
+        ),
     };
     let (since, until) = (
         time::parameter(context, parsed.text("since"))?,
         time::parameter(context, parsed.text("until"))?,
     );
     let filters = super::shown::filters(parsed);
-    let filters = if filters.is_empty() { String::new() } else { filters.to_json() };
+    let filters = if filters.is_empty() {
+        String::new()
+    } else {
+        filters.to_json()
+    };
     let zone = time::zone(context);
     for event in context.client()?.events(&since, &until, &filters)? {
         let event = event?;
         match (&template, format) {
             (Some(template), _) => {
-                let value = show::typed(&event, "events.Message");
-                output::line(template.execute(&value).map_err(|error| Failure::new(error.to_string()))?)?;
+                let value = show::typed::typed(&event, "events.Message");
+                output::line(
+                    template
+                        .execute(&value)
+                        .map_err(|error| Failure::new(error.to_string()))?,
+                )?;
             }
             (None, "json") => {
-                output::line(serde_json::to_string(&event).map_err(|error| Failure::new(error.to_string()))?)?;
+                output::line(
+                    serde_json::to_string(&event).map_err(|error| Failure::new(error.to_string()))?,
+                )?;
             }
             (None, _) => output::line(line(&event, &zone))?,
         }
@@ -111,12 +132,16 @@ fn line(event: &EventMessage, zone: &TimeZone) -> String {
         0 => jiff::Timestamp::from_second(event.time),
         nano => jiff::Timestamp::from_nanosecond(nano.into()),
     };
-    let at = at.unwrap_or_default().to_zoned(zone.clone());
+    let at = at.unwrap_or_default().to_zoned_datetime(zone.clone());
     let at = at.strftime("%Y-%m-%dT%H:%M:%S.%9f%:z");
     let mut line = format!("{at} {} {} {}", event.kind, event.action, event.actor.id);
     if !event.actor.attributes.is_empty() {
-        let pairs: Vec<String> =
-            event.actor.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let pairs: Vec<String> = event
+            .actor
+            .attributes
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         line.push_str(&format!(" ({})", pairs.join(", ")));
     }
     line

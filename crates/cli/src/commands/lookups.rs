@@ -40,13 +40,22 @@ fn port(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
         Some(wanted) => {
             let (port, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
             if port.parse::<u16>().is_err() {
-                return Err(Failure::new(format!("Error: invalid port ({port}): invalid syntax")));
+                return Err(Failure::new(format!(
+                    "Error: invalid port ({port}): invalid syntax"
+                )));
             }
             let key = format!("{port}/{protocol}");
-            let found = ports.get(&key).and_then(Option::as_ref).filter(|list| !list.is_empty());
-            let found = found
-                .ok_or_else(|| Failure::new(format!("no public port '{key}' published for {name}")))?;
-            lines.extend(found.iter().map(|binding| join(&binding.host_ip, &binding.host_port)));
+            let found = ports
+                .get(&key)
+                .and_then(Option::as_ref)
+                .filter(|list| !list.is_empty());
+            let found =
+                found.ok_or_else(|| Failure::new(format!("no public port '{key}' published for {name}")))?;
+            lines.extend(
+                found
+                    .iter()
+                    .map(|binding| join(&binding.host_ip, &binding.host_port)),
+            );
         }
         None => {
             for (key, bindings) in ports {
@@ -63,7 +72,7 @@ fn port(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
 
 /// Digits as numbers, the rest as text.
 fn natural(text: &str) -> Vec<(u64, String)> {
-    let mut parts = vec![(0, String::new())];
+    let mut parts = vec![(0_u64, String::new())];
     for letter in text.chars() {
         let last = parts.len() - 1;
         match letter.to_digit(10) {
@@ -78,7 +87,9 @@ fn natural(text: &str) -> Vec<(u64, String)> {
 }
 
 fn top(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
-    let processes = context.client()?.container_top(&parsed.args[0], &parsed.args[1..].join(" "))?;
+    let processes = context
+        .client()?
+        .container_top(&parsed.args[0], &parsed.args[1..].join(" "))?;
     let mut rows = vec![processes.titles];
     rows.extend(processes.processes);
     output::out(columns(&rows))
@@ -88,7 +99,11 @@ fn top(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
 fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
-        let widest = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+        let widest = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max();
         (widest.unwrap_or(0) + 3).max(20)
     };
     let widths: Vec<usize> = (0..count).map(width).collect();
@@ -111,14 +126,24 @@ mod tests {
 
     #[test]
     fn ports_by_number() {
-        let mut lines = ["443/tcp -> 0.0.0.0:443", "80/tcp -> 0.0.0.0:8080", "80/tcp -> [::]:8080"];
+        let mut lines = [
+            "443/tcp -> 0.0.0.0:443",
+            "80/tcp -> 0.0.0.0:8080",
+            "80/tcp -> [::]:8080",
+        ];
         lines.sort_by_cached_key(|line| natural(line));
         assert!(lines[0].starts_with("80/tcp -> 0") && lines[2].starts_with("443"));
     }
 
     #[test]
     fn processes_in_columns() {
-        let rows = vec![vec!["UID".to_owned(), "CMD".to_owned()], vec!["root".to_owned(), "sleep 1".to_owned()]];
-        assert_eq!(columns(&rows), format!("UID{}CMD\nroot{}sleep 1\n", " ".repeat(17), " ".repeat(16)));
+        let rows = vec![
+            vec!["UID".to_owned(), "CMD".to_owned()],
+            vec!["root".to_owned(), "sleep 1".to_owned()],
+        ];
+        assert_eq!(
+            columns(&rows),
+            format!("UID{}CMD\nroot{}sleep 1\n", " ".repeat(17), " ".repeat(16))
+        );
     }
 }

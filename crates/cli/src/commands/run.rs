@@ -43,7 +43,9 @@ pub(super) static COMMANDS: &[Command] = &[
 
 fn run(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
     if parsed.is("detach") && parsed.has("attach") {
-        return Err(Failure::new("conflicting options: cannot specify both --attach and --detach"));
+        return Err(Failure::new(
+            "conflicting options: cannot specify both --attach and --detach",
+        ));
     }
     let request = request(context, parsed, "run")?;
     if request.config.attach_stdin && request.config.tty && !terminal::is_input() {
@@ -55,7 +57,9 @@ fn run(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
     let container = create(context, parsed, request).map_err(helped)?;
     let client = context.shared_client()?;
     if parsed.is("detach") {
-        client.container_start(&container.id, "").map_err(|error| start_failure(context, error))?;
+        client
+            .container_start(&container.id, "")
+            .map_err(|error| start_failure(context, error))?;
         return output::line(container.id);
     }
     let config = &container.request.config;
@@ -144,9 +148,9 @@ pub(super) fn done(exit: JsonLines<ContainerWaitResponse>) -> Result<(), Failure
 fn exit_code(mut exit: JsonLines<ContainerWaitResponse>) -> Result<u8, Failure> {
     let lost = |why: String| Failure::new(format!("Error waiting for container: {why}")).with_code(125);
     match exit.next() {
-        Some(Ok(ContainerWaitResponse { error: Some(error), .. })) if !error.message.is_empty() => {
-            Err(lost(error.message))
-        }
+        Some(Ok(ContainerWaitResponse {
+            error: Some(error), ..
+        })) if !error.message.is_empty() => Err(lost(error.message)),
         // The kernel keeps eight bits of it.
         Some(Ok(answer)) => Ok((answer.status_code & 0xff) as u8),
         Some(Err(error)) => Err(lost(chain(&error))),

@@ -7,7 +7,9 @@ use crate::command::{Command, Takes};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::flag::{Flag, switch, value};
-use crate::show::{self, Clock, ClientVersion, HistoryOptions, ImagesOptions, InspectOptions, Kind, PsOptions, Shown};
+use crate::show::{
+    self, ClientVersion, Clock, HistoryOptions, ImagesOptions, InspectOptions, Kind, PsOptions, Shown,
+};
 use crate::{output, time};
 
 static PS: &[Flag] = &[
@@ -36,7 +38,12 @@ static HISTORY: &[Flag] = &[
 ];
 static FORMAT: &[Flag] = &[value("format", "f", "string", "json, or a Go template")];
 static SIZE: &[Flag] = &[switch("size", "s", "Sizes of files too")];
-static TYPE: &[Flag] = &[value("type", "", "string", "Only things of this type (container, image)")];
+static TYPE: &[Flag] = &[value(
+    "type",
+    "",
+    "string",
+    "Only things of this type (container, image)",
+)];
 
 pub(super) static COMMANDS: &[Command] = &[
     Command {
@@ -77,7 +84,9 @@ pub(super) static COMMANDS: &[Command] = &[
             "" => inspect(context, parsed, Kind::Any),
             "container" => inspect(context, parsed, Kind::Container),
             "image" => inspect(context, parsed, Kind::Image),
-            other => Err(Failure::new(format!("\"{other}\" is not a valid value for --type"))),
+            other => Err(Failure::new(format!(
+                "\"{other}\" is not a valid value for --type"
+            ))),
         },
     },
     Command {
@@ -114,7 +123,14 @@ pub(super) static COMMANDS: &[Command] = &[
         takes: Takes::Exactly(0),
         mixed: true,
         flags: &[FORMAT],
-        run: |context, parsed| print(show::info(context.client()?, &own(), false, parsed.text("format"))),
+        run: |context, parsed| {
+            print(show::info(
+                context.client()?,
+                &own(),
+                false,
+                parsed.text("format"),
+            ))
+        },
     },
 ];
 
@@ -150,7 +166,11 @@ fn clock(context: &Context) -> Clock {
 }
 
 fn print(shown: Result<Shown, show::Error>) -> Result<(), Failure> {
-    let Shown { out, errors, warnings } = shown.map_err(failure)?;
+    let Shown {
+        out,
+        errors,
+        warnings,
+    } = shown.map_err(failure)?;
     output::out(out)?;
     for warning in warnings {
         output::error(format!("{warning}\n"));
@@ -163,10 +183,10 @@ fn print(shown: Result<Shown, show::Error>) -> Result<(), Failure> {
 }
 
 fn failure(error: show::Error) -> Failure {
+    let code = error.code();
     match error {
         show::Error::Client(error) => error.into(),
-        show::Error::Text(text) => Failure::new(text),
-        show::Error::Format(text) => Failure::new(text).with_code(64),
+        other => Failure::new(other.to_string()).with_code(code),
     }
 }
 
@@ -213,7 +233,12 @@ fn history(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
         no_trunc: parsed.is("no-trunc"),
         format: parsed.text("format").to_owned(),
     };
-    print(show::history(context.client()?, &parsed.args[0], &options, &clock(context)))
+    print(show::history(
+        context.client()?,
+        &parsed.args[0],
+        &options,
+        &clock(context),
+    ))
 }
 
 fn inspect(context: &Context, parsed: &Parsed, kind: Kind) -> Result<(), Failure> {

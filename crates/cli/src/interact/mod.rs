@@ -47,7 +47,11 @@ pub(crate) fn copy(connection: Upgraded, streams: &Streams) -> Result<End, Failu
     let Upgraded { mut output, input } = connection;
     let left = Arc::new(AtomicBool::new(false));
     if streams.stdin {
-        let keys = if streams.tty { streams.keys.clone() } else { Keys::none() };
+        let keys = if streams.tty {
+            streams.keys.clone()
+        } else {
+            Keys::none()
+        };
         let flag = Arc::clone(&left);
         // It is not waited for: it may be reading a terminal on which nobody types.
         std::thread::spawn(move || feed(input, keys, &flag));
@@ -103,7 +107,10 @@ pub(crate) fn split(from: &mut impl io::Read) -> io::Result<()> {
 }
 
 fn wait_writable(fd: std::os::fd::BorrowedFd<'_>) -> io::Result<()> {
-    let mut polled = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::OUT)];
+    let mut polled = [rustix::event::PollFd::from_borrowed_fd(
+        fd,
+        rustix::event::PollFlags::OUT,
+    )];
     rustix::event::poll(&mut polled, None)?;
     Ok(())
 }

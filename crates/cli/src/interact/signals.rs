@@ -65,7 +65,10 @@ impl Watched {
     }
 }
 
-#[expect(clippy::exit, reason = "the user insists, and the main thread waits for the engine")]
+#[expect(
+    clippy::exit,
+    reason = "the user insists, and the main thread waits for the engine"
+)]
 fn leave() {
     output::error("\ngot 3 SIGTERM/SIGINTs, forcefully exiting\n");
     std::process::exit(1);

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 /// The lines of an environment or label file: `NAME=VALUE`, or `NAME` for that of `variables`; `#` begins a comment.
 pub(super) fn lines(path: &str, variables: &BTreeMap<String, String>) -> Result<Vec<String>, String> {
     let bytes = read(path)?;
-    let text = String::from_utf8(bytes).map_err(|_| format!("env file {path} contains invalid utf8 bytes"))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| format!("env file {path} contains invalid utf8 bytes"))?;
     let mut lines = Vec::new();
     for line in text.trim_start_matches('\u{feff}').lines() {
         let line = line.trim_start();
@@ -14,10 +15,14 @@ pub(super) fn lines(path: &str, variables: &BTreeMap<String, String>) -> Result<
         }
         let name = line.split('=').next().unwrap_or_default();
         if name.is_empty() {
-            return Err(format!("invalid env file ({path}): no variable name on line '{line}'"));
+            return Err(format!(
+                "invalid env file ({path}): no variable name on line '{line}'"
+            ));
         }
         if name.contains(char::is_whitespace) {
-            return Err(format!("invalid env file ({path}): variable '{name}' contains whitespaces"));
+            return Err(format!(
+                "invalid env file ({path}): variable '{name}' contains whitespaces"
+            ));
         }
         if line.contains('=') {
             lines.push(line.to_owned());

@@ -50,7 +50,11 @@ pub(crate) fn request(environment: &Environment, parsed: &Parsed) -> Result<Cont
 
 fn config(environment: &Environment, parsed: &Parsed) -> Result<ContainerConfig, String> {
     let interactive = parsed.is("interactive");
-    let attach: Vec<String> = parsed.list("attach").iter().map(|stream| stream.to_ascii_lowercase()).collect();
+    let attach: Vec<String> = parsed
+        .list("attach")
+        .iter()
+        .map(|stream| stream.to_ascii_lowercase())
+        .collect();
     let attached = |stream: &str| attach.iter().any(|name| name == stream);
     let mut config = ContainerConfig {
         hostname: parsed.text("hostname").to_owned(),
@@ -64,7 +68,9 @@ fn config(environment: &Environment, parsed: &Parsed) -> Result<ContainerConfig,
         image: parsed.args.first().cloned().unwrap_or_default(),
         cmd: some(parsed.args.iter().skip(1).cloned().collect()),
         working_dir: parsed.text("workdir").to_owned(),
-        entrypoint: parsed.some("entrypoint").map(|entrypoint| vec![entrypoint.to_owned()]),
+        entrypoint: parsed
+            .some("entrypoint")
+            .map(|entrypoint| vec![entrypoint.to_owned()]),
         stop_signal: parsed.text("stop-signal").to_owned(),
         stop_timeout: parsed.has("stop-timeout").then(|| parsed.int("stop-timeout")),
         healthcheck: health(parsed)?,
@@ -100,7 +106,13 @@ pub(crate) fn environment(parsed: &Parsed, own: &BTreeMap<String, String>) -> Re
 }
 
 fn health(parsed: &Parsed) -> Result<Option<HealthConfig>, String> {
-    let given = ["health-interval", "health-timeout", "health-start-period", "health-start-interval", "health-retries"];
+    let given = [
+        "health-interval",
+        "health-timeout",
+        "health-start-period",
+        "health-start-interval",
+        "health-retries",
+    ];
     let any = parsed.has("health-cmd") || given.iter().any(|key| parsed.has(key));
     if parsed.is("no-healthcheck") {
         if any {
@@ -150,7 +162,13 @@ fn host(parsed: &Parsed) -> Result<HostConfig, String> {
         dns: list("dns"),
         dns_options: list("dns-option"),
         dns_search: list("dns-search"),
-        extra_hosts: some(parsed.list("add-host").iter().map(|line| extra_host(line)).collect()),
+        extra_hosts: some(
+            parsed
+                .list("add-host")
+                .iter()
+                .map(|line| extra_host(line))
+                .collect(),
+        ),
         group_add: list("group-add"),
         ipc_mode: text("ipc"),
         links: if parsed.has("network") { None } else { list("link") },
@@ -189,18 +207,38 @@ fn resources(parsed: &Parsed, host: &mut HostConfig) -> Result<(), String> {
     host.cpu_realtime_runtime = parsed.int("cpu-rt-runtime");
     host.cpuset_cpus = parsed.text("cpuset-cpus").to_owned();
     host.cpuset_mems = parsed.text("cpuset-mems").to_owned();
-    let swappiness = parsed.some("memory-swappiness").map_or(-1, |_| parsed.int("memory-swappiness"));
+    let swappiness = parsed
+        .some("memory-swappiness")
+        .map_or(-1, |_| parsed.int("memory-swappiness"));
     if !(-1..=100).contains(&swappiness) {
-        return Err(format!("invalid value: {swappiness}. Valid memory swappiness range is 0-100"));
+        return Err(format!(
+            "invalid value: {swappiness}. Valid memory swappiness range is 0-100"
+        ));
     }
     host.memory_swappiness = Some(swappiness);
     host.oom_kill_disable = Some(parsed.is("oom-kill-disable"));
     host.pids_limit = Some(parsed.int("pids-limit"));
-    host.devices = Some(parsed.list("device").iter().map(|text| device(text)).collect::<Result<_, _>>()?);
+    host.devices = Some(
+        parsed
+            .list("device")
+            .iter()
+            .map(|text| device(text))
+            .collect::<Result<_, _>>()?,
+    );
     host.device_cgroup_rules = some(parsed.list("device-cgroup-rule"));
-    let ulimits: Result<Vec<_>, String> = parsed.list("ulimit").iter().map(|text| value::ulimit(text)).collect();
+    let ulimits: Result<Vec<_>, String> = parsed
+        .list("ulimit")
+        .iter()
+        .map(|text| value::ulimit(text))
+        .collect();
     host.ulimits = Some(ulimits?);
-    host.device_requests = some(parsed.list("gpus").iter().map(|text| gpus(text)).collect::<Result<_, _>>()?);
+    host.device_requests = some(
+        parsed
+            .list("gpus")
+            .iter()
+            .map(|text| gpus(text))
+            .collect::<Result<_, _>>()?,
+    );
     Ok(())
 }
 
@@ -284,10 +322,13 @@ fn storage(
     }
     config.volumes = Some(anonymous);
     host.binds = some(binds);
-    let tmpfs = parsed.list("tmpfs").into_iter().map(|text| match text.split_once(':') {
-        Some((path, options)) => (path.to_owned(), options.to_owned()),
-        None => (text, String::new()),
-    });
+    let tmpfs = parsed
+        .list("tmpfs")
+        .into_iter()
+        .map(|text| match text.split_once(':') {
+            Some((path, options)) => (path.to_owned(), options.to_owned()),
+            None => (text, String::new()),
+        });
     host.tmpfs = Some(tmpfs.collect());
     let mounts: Result<Vec<_>, String> = parsed.list("mount").iter().map(|text| mount(text)).collect();
     host.mounts = some(mounts?);
@@ -314,12 +355,16 @@ fn restart(text: &str) -> Result<RestartPolicy, String> {
     }
     let maximum_retry_count = match count {
         "" => 0,
-        count => count
-            .parse()
-            .map_err(|_| "invalid restart policy format: maximum retry count must be an integer".to_owned())?,
+        count => count.parse().map_err(|_| {
+            "invalid restart policy format: maximum retry count must be an integer".to_owned()
+        })?,
     };
     Ok(RestartPolicy {
-        name: if name.is_empty() { "no".to_owned() } else { name.to_owned() },
+        name: if name.is_empty() {
+            "no".to_owned()
+        } else {
+            name.to_owned()
+        },
         maximum_retry_count,
     })
 }
@@ -327,7 +372,12 @@ fn restart(text: &str) -> Result<RestartPolicy, String> {
 fn pid_mode(text: &str) -> Result<String, String> {
     match text {
         "" | "host" | "private" => Ok(text.to_owned()),
-        text if text.strip_prefix("container:").is_some_and(|name| !name.is_empty()) => Ok(text.to_owned()),
+        text if text
+            .strip_prefix("container:")
+            .is_some_and(|name| !name.is_empty()) =>
+        {
+            Ok(text.to_owned())
+        }
         _ => Err("--pid: invalid PID mode".into()),
     }
 }
@@ -342,8 +392,15 @@ fn one_of(parsed: &Parsed, key: &str, what: &str, modes: &[&str]) -> Result<Stri
 
 /// Sorted, in capitals, with `CAP_` before each; `ALL` swallows the rest.
 fn capabilities(parsed: &Parsed, key: &str) -> Option<Vec<String>> {
-    let mut names: Vec<String> = parsed.list(key).iter().map(|name| name.trim().to_ascii_uppercase()).collect();
-    if names.iter().any(|name| matches!(name.as_str(), "ALL" | "CAP_ALL")) {
+    let mut names: Vec<String> = parsed
+        .list(key)
+        .iter()
+        .map(|name| name.trim().to_ascii_uppercase())
+        .collect();
+    if names
+        .iter()
+        .any(|name| matches!(name.as_str(), "ALL" | "CAP_ALL"))
+    {
         return Some(vec!["ALL".into()]);
     }
     for name in &mut names {

@@ -26,7 +26,10 @@ pub(crate) fn mount(text: &str) -> Result<Mount, String> {
         ("tmpfs", mount.tmpfs_options.is_some()),
     ] {
         if given && mount.kind != options {
-            return Err(format!("cannot mix '{options}-*' options with mount type '{}'", mount.kind));
+            return Err(format!(
+                "cannot mix '{options}-*' options with mount type '{}'",
+                mount.kind
+            ));
         }
     }
     Ok(mount)
@@ -72,7 +75,11 @@ fn set(mount: &mut Mount, field: &str) -> Result<(), String> {
             "disabled" => bind(mount).non_recursive = true,
             "writable" => bind(mount).read_only_non_recursive = true,
             "readonly" => bind(mount).read_only_force_recursive = true,
-            _ => return Err(format!("invalid value for {key}: {value} (must be \"enabled\", \"disabled\", \"writable\", or \"readonly\")")),
+            _ => {
+                return Err(format!(
+                    "invalid value for {key}: {value} (must be \"enabled\", \"disabled\", \"writable\", or \"readonly\")"
+                ));
+            }
         },
         "volume-subpath" => volume(mount).subpath = value.to_owned(),
         "volume-nocopy" => volume(mount).no_copy = switch()?,
@@ -171,15 +178,24 @@ mod tests {
     #[test]
     fn mounts_are_read() {
         let bind = mount("type=bind,src=/q,dst=/w,ro,bind-propagation=rslave").unwrap();
-        assert_eq!((bind.kind.as_str(), bind.source.as_str(), bind.read_only), ("bind", "/q", true));
+        assert_eq!(
+            (bind.kind.as_str(), bind.source.as_str(), bind.read_only),
+            ("bind", "/q", true)
+        );
         assert_eq!(bind.bind_options.unwrap().propagation, "rslave");
-        let tmpfs = mount("type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=1770").unwrap().tmpfs_options.unwrap();
+        let tmpfs = mount("type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=1770")
+            .unwrap()
+            .tmpfs_options
+            .unwrap();
         assert_eq!((tmpfs.size_bytes, tmpfs.mode), (1 << 20, 0o1770));
         for (text, complaint) in [
             ("x", "invalid field 'x' must be a key=value pair"),
             ("type=bind,src=/a", "target is required"),
             ("type=bind,foo=/a", "unexpected key 'foo' in 'foo=/a'"),
-            ("type=bind,dst=/a,volume-nocopy", "cannot mix 'volume-*' options with mount type 'bind'"),
+            (
+                "type=bind,dst=/a,volume-nocopy",
+                "cannot mix 'volume-*' options with mount type 'bind'",
+            ),
         ] {
             assert_eq!(mount(text).unwrap_err(), complaint);
         }

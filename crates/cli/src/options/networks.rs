@@ -23,7 +23,10 @@ pub(crate) fn network(text: &str) -> Result<(String, EndpointSettings), String> 
             "ip" => ipam(&mut endpoint).ipv4_address = value.to_owned(),
             "ip6" => ipam(&mut endpoint).ipv6_address = value.to_owned(),
             "mac-address" => endpoint.mac_address = value.to_owned(),
-            "link-local-ip" => ipam(&mut endpoint).link_local_ips.get_or_insert_default().push(value.to_owned()),
+            "link-local-ip" => ipam(&mut endpoint)
+                .link_local_ips
+                .get_or_insert_default()
+                .push(value.to_owned()),
             "driver-opt" => {
                 let (option, value) = value
                     .split_once('=')
@@ -64,7 +67,9 @@ pub(super) fn endpoints(
         !matches!(name, "default" | "bridge" | "host" | "none") && !name.starts_with("container:")
     };
     if networks.len() > 1 && networks.iter().any(|(name, _)| !users_own(name)) {
-        return Err("conflicting options: cannot attach both user-defined and non-user-defined network-modes".into());
+        return Err(
+            "conflicting options: cannot attach both user-defined and non-user-defined network-modes".into(),
+        );
     }
     let mut found = BTreeMap::new();
     for (at, (name, mut endpoint)) in networks.into_iter().enumerate() {

@@ -36,7 +36,9 @@ pub(super) fn publish(
         && to - from != count
         && count != 0
     {
-        return Err(format!("invalid ranges specified for container and host Ports: {container} and {host}"));
+        return Err(format!(
+            "invalid ranges specified for container and host Ports: {container} and {host}"
+        ));
     }
     for offset in 0..=count {
         let key = format!("{}/{protocol}", first + offset);
@@ -47,20 +49,20 @@ pub(super) fn publish(
             Some((from, _)) => (from + offset).to_string(),
         };
         exposed.insert(key.clone(), Empty {});
-        bindings.entry(key).or_default().get_or_insert_default().push(PortBinding {
-            host_ip: ip.to_owned(),
-            host_port,
-        });
+        bindings
+            .entry(key)
+            .or_default()
+            .get_or_insert_default()
+            .push(PortBinding {
+                host_ip: ip.to_owned(),
+                host_port,
+            });
     }
     Ok(())
 }
 
 /// `target=80,published=8080,protocol=tcp`.
-fn long(
-    spec: &str,
-    bindings: &mut PortMap,
-    exposed: &mut BTreeMap<String, Empty>,
-) -> Result<(), String> {
+fn long(spec: &str, bindings: &mut PortMap, exposed: &mut BTreeMap<String, Empty>) -> Result<(), String> {
     let (mut target, mut published, mut protocol, mut ip) = ("", "", "tcp", "");
     for field in spec.split(',') {
         let (key, value) = field
@@ -78,7 +80,11 @@ fn long(
     if target.is_empty() {
         return Err("missing mandatory field \"target\"".into());
     }
-    let ip = if ip.is_empty() { String::new() } else { format!("{ip}:") };
+    let ip = if ip.is_empty() {
+        String::new()
+    } else {
+        format!("{ip}:")
+    };
     publish(&format!("{ip}{published}:{target}/{protocol}"), bindings, exposed)
 }
 
@@ -141,7 +147,10 @@ mod tests {
         for (spec, expected) in [
             ("80", Ok("80/tcp=:")),
             ("8080:80", Ok("80/tcp=:8080")),
-            ("127.0.0.1:81-82:91-92/udp", Ok("91/udp=127.0.0.1:81 92/udp=127.0.0.1:82")),
+            (
+                "127.0.0.1:81-82:91-92/udp",
+                Ok("91/udp=127.0.0.1:81 92/udp=127.0.0.1:82"),
+            ),
             ("[::1]:81:91", Ok("91/tcp=::1:81")),
             ("127.0.0.1::91", Ok("91/tcp=127.0.0.1:")),
             ("8000-8010:80", Ok("80/tcp=:8000-8010")),
@@ -149,9 +158,15 @@ mod tests {
             ("x", Err("invalid containerPort: x")),
             ("x:80", Err("invalid hostPort: x")),
             ("1:2/foo", Err("invalid proto: foo")),
-            ("1-3:1-2", Err("invalid ranges specified for container and host Ports: 1-2 and 1-3")),
+            (
+                "1-3:1-2",
+                Err("invalid ranges specified for container and host Ports: 1-2 and 1-3"),
+            ),
         ] {
-            assert_eq!(published(spec), expected.map(str::to_owned).map_err(str::to_owned));
+            assert_eq!(
+                published(spec),
+                expected.map(str::to_owned).map_err(str::to_owned)
+            );
         }
     }
 }

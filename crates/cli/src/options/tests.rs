@@ -11,14 +11,22 @@ fn asked(words: &str) -> Result<ContainerCreateRequest, String> {
         clock: lighter_stdx::clock::Clock::system(),
     };
     let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
-    request(&environment, &args::parse(&[flags::CONTAINER, flags::RUN], false, &words)?)
+    request(
+        &environment,
+        &args::parse(&[flags::CONTAINER, flags::RUN], false, &words)?,
+    )
 }
 
 #[test]
 fn what_is_attached() {
     let streams = |words: &str| {
         let config = asked(words).unwrap().config;
-        (config.attach_stdin, config.attach_stdout, config.attach_stderr, config.stdin_once)
+        (
+            config.attach_stdin,
+            config.attach_stdout,
+            config.attach_stderr,
+            config.stdin_once,
+        )
     };
     assert_eq!(streams("image"), (false, true, true, false));
     assert_eq!(streams("-i image"), (true, true, true, true));
@@ -36,25 +44,43 @@ fn many_flags() {
     assert_eq!(config.env.unwrap(), ["A=b", "HOME=/root", "NOPE"]);
     assert_eq!(config.labels.unwrap()["b"], "c");
     assert_eq!((config.image.as_str(), config.cmd.unwrap().len()), ("image", 2));
-    assert_eq!((host.memory, host.nano_cpus, host.pids_limit), (64 << 20, 500_000_000, Some(50)));
+    assert_eq!(
+        (host.memory, host.nano_cpus, host.pids_limit),
+        (64 << 20, 500_000_000, Some(50))
+    );
     assert_eq!(host.cap_add.unwrap(), ["CAP_NET_ADMIN"]);
     assert_eq!(host.restart_policy.maximum_retry_count, 3);
     assert_eq!(host.binds.unwrap(), ["/here/x:/y"]);
     assert_eq!(host.network_mode, "foo");
     let endpoints = request.networking_config.endpoints_config.unwrap();
-    assert_eq!(endpoints["foo"].ipam_config.as_ref().unwrap().ipv4_address, "1.2.3.4");
+    assert_eq!(
+        endpoints["foo"].ipam_config.as_ref().unwrap().ipv4_address,
+        "1.2.3.4"
+    );
 }
 
 #[test]
 fn complaints() {
     for (words, complaint) in [
-        ("--rm --restart always x", "conflicting options: cannot specify both --restart and --rm"),
+        (
+            "--rm --restart always x",
+            "conflicting options: cannot specify both --restart and --rm",
+        ),
         ("--pid x b", "--pid: invalid PID mode"),
         ("--security-opt x b", "Invalid --security-opt: \"x\""),
-        ("--log-driver none --log-opt a=b b", "invalid logging opts for driver none"),
-        ("--env-file /no/such b", "open /no/such: no such file or directory"),
+        (
+            "--log-driver none --log-opt a=b b",
+            "invalid logging opts for driver none",
+        ),
+        (
+            "--env-file /no/such b",
+            "open /no/such: no such file or directory",
+        ),
         ("--mac-address x b", "x is not a valid mac address"),
-        ("--network none --network foo b", "conflicting options: cannot attach both user-defined and non-user-defined network-modes"),
+        (
+            "--network none --network foo b",
+            "conflicting options: cannot attach both user-defined and non-user-defined network-modes",
+        ),
         ("--device a:b:c:d b", "invalid device specification: a:b:c:d"),
     ] {
         assert_eq!(asked(words).unwrap_err(), complaint);
