@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result};
 use crate::run::run;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
-/// Their start-up is paid by every container: no relocation, whole-program optimisation.
-const TINY: [&str; 2] = ["lighter-runc", "containerd-shim-lighter-v1"];
+/// Their start-up is paid by every container or command: no relocation, whole-program optimisation.
+const TINY: [&str; 3] = ["lighter-runc", "containerd-shim-lighter-v1", "lighter"];
 const DAEMONS: [&str; 3] = ["lighter-containerd", "lighter-netd", "lighterd"];
 
 /// The root of the checkout.

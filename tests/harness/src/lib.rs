@@ -3,7 +3,7 @@
 //! A [`Host`] is a fresh set of namespaces with a cgroup parent and a directory of its own. An engine in it (ours or the
 //! real Docker) cannot touch the machine's bridges, firewall, cgroups or sockets, and all of it goes with the host. A
 //! [`Session`] is a host with a registry, an engine and a client: what most tests want; [`sessions!`] makes each test run
-//! with the stock client and with ours against our engine, and with the stock client against the real Docker.
+//! with the stock client and with ours, against our engine and against the real Docker.
 
 mod engine;
 mod host;

@@ -189,8 +189,8 @@ pub(crate) fn kill_outer(pid: u32, signal: rustix::process::Signal) {
     }
 }
 
-/// Each test of the block runs three times: with the stock client and with ours against our engine, and with the stock
-/// client against the real Docker (a test that fails there is wrong).
+/// Each test of the block runs four times: with the stock client and with ours against our engine, and with both against
+/// the real Docker (a test that the stock client fails there is wrong; one that ours fails there is our client's fault).
 #[macro_export]
 macro_rules! sessions {
     ($($(#[$meta:meta])* fn $name:ident($session:ident: &Session) $body:block)*) => {
@@ -201,6 +201,7 @@ macro_rules! sessions {
         $crate::sessions!(@run stock_client, Lighter, Stock, $($(#[$meta])* $name)*);
         $crate::sessions!(@run our_client, Lighter, Lighter, $($(#[$meta])* $name)*);
         $crate::sessions!(@run real_docker, Docker, Stock, $($(#[$meta])* $name)*);
+        $crate::sessions!(@run peer_engine, Docker, Lighter, $($(#[$meta])* $name)*);
     };
     (@run $module:ident, $kind:ident, $client:ident, $($(#[$meta:meta])* $name:ident)*) => {
         mod $module {
