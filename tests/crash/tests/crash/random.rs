@@ -49,7 +49,8 @@ fn containers_run_on_while_daemons_die() {
     let local = Prober::start(&session, Machine::Host, "http://127.0.0.1:18080/");
     let wire = Prober::start(&session, Machine::World, &format!("http://{HOST_ADDRESS}:18080/"));
 
-    for round in 0..rounds("kill -9 at random moments") * 4 {
+    let rounds = rounds("kill -9 at random moments");
+    for round in 0..rounds * 4 {
         let victim = [Victim::Engine, Victim::Layer, Victim::Worker, Victim::All][round % 4];
         let pause = Duration::from_millis(random.random_range(0..150));
         println!("round {round}: {victim:?} after {pause:?}");
@@ -78,8 +79,8 @@ fn containers_run_on_while_daemons_die() {
             "running 0"
         );
     }
-    local.finish("the published port on loopback");
-    wire.finish("the published port on the wire");
+    local.finish("the published port on loopback", rounds);
+    wire.finish("the published port on the wire", 0);
     session.docker(&["stop", "count"]).ok();
     assert_eq!(session.inspect("count", "{{.State.ExitCode}}"), "5");
     let lines = check_lines(&session.docker(&["logs", "count"]).ok());

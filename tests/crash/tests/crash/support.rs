@@ -115,21 +115,27 @@ impl Prober {
         Self { stop, thread }
     }
 
-    /// Ends it; panics when an answer was missing.
-    pub(crate) fn finish(self, what: &str) {
+    /// Ends it; panics when an answer was missing. `cut` answers may have been cut off, as they were in the hands of a worker that
+    /// was killed (HOUSE: connections through the userland proxy do not survive it); none may have been refused or late.
+    pub(crate) fn finish(self, what: &str, cut: usize) {
         self.stop.store(true, Ordering::Relaxed);
         let answers = self.thread.join().expect("the prober ended well");
         let bad: Vec<_> = answers
             .iter()
             .filter(|answer| !answer.starts_with("ok "))
             .collect();
+        let was_cut = |answer: &&String| ["(52)", "(56)"].iter().any(|code| answer.contains(code));
+        println!(
+            "{what}: {} requests, {} cut off with a worker",
+            answers.len(),
+            bad.len()
+        );
         assert!(
-            bad.is_empty(),
+            bad.len() <= cut && bad.iter().copied().all(|answer| was_cut(&answer)),
             "{what}: {} of {} requests failed: {bad:?}",
             bad.len(),
             answers.len()
         );
-        println!("{what}: {} requests, all answered", answers.len());
         assert!(!answers.is_empty());
     }
 }

@@ -57,7 +57,7 @@ fn replaced_binaries_and_a_restart_are_an_upgrade() {
             "{daemon} is the new one"
         );
     }
-    prober.finish("the published port over an upgrade");
+    prober.finish("the published port over an upgrade", 0);
     session.docker(&["rm", "-f", "web"]).ok();
     drop(session);
     std::fs::remove_dir_all(&programs).expect("removing the copy");
