@@ -149,7 +149,7 @@ impl Error {
 
     /// Nobody listens there: told at once when it is the first thing that happens.
     pub(crate) fn is_nobody(&self) -> bool {
-        matches!(self, Error::Connect { source, .. } if says(source.as_ref(), "Connection refused"))
+        matches!(self, Error::Connect { source, .. } if says(source.as_ref(), "connection refused"))
     }
 
     /// Trying the same again may succeed.
@@ -167,7 +167,8 @@ impl Error {
 fn says(error: &(dyn std::error::Error + 'static), words: &str) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.to_string().contains(words) {
+        // The system's own words begin with a capital, ours do not.
+        if error.to_string().to_ascii_lowercase().contains(words) {
             return true;
         }
         next = error.source();
