@@ -40,6 +40,16 @@ pub(crate) enum Error {
     Format(String),
 }
 
+impl Error {
+    /// The process's exit code.
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Error::Format(_) => 64,
+            Error::Client(_) | Error::Text(_) => 1,
+        }
+    }
+}
+
 impl From<String> for Shown {
     fn from(out: String) -> Self {
         Shown {
