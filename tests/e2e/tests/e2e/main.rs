@@ -8,4 +8,5 @@ mod interact;
 mod lifecycle;
 mod network;
 mod processes;
+mod same_words;
 mod system;
