@@ -398,3 +398,63 @@ fn skipped(key: &str) -> Value {
         _ => Value::from(""),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lighter_engine_api::{ContainerInspectResponse, go};
+    use lighter_go_template::{Template, print};
+
+    fn shown(template: &str) -> String {
+        let json = br#"{"Id":"abc","State":{"Status":"exited","ExitCode":3,"StartedAt":"a","FinishedAt":"b"},
+            "Config":{"Labels":{},"Healthcheck":{"Test":["NONE"],"Interval":90000000000}},
+            "NetworkSettings":{"Ports":{"80/tcp":[{"HostIp":"::","HostPort":"8080"}],"9/udp":null}}}"#;
+        let answer: ContainerInspectResponse = go::from_slice(json).expect("an answer");
+        let template = Template::parse("", template).expect("a template");
+        template
+            .execute(&typed(&answer, "container.InspectResponse"))
+            .expect("the template fits")
+    }
+
+    #[test]
+    fn structs_print_in_go_s_order_and_nothing_prints_by_its_type() {
+        assert_eq!(
+            shown("{{.State}}"),
+            "{exited false false false false false 0 3  a b <nil>}"
+        );
+        assert_eq!(
+            shown("{{.NetworkSettings.Ports}}"),
+            "map[80/tcp:[{:: 8080}] 9/udp:[]]"
+        );
+        assert_eq!(
+            shown("{{.Config.Volumes}} {{.ExecIDs}} {{.HostConfig.PidsLimit}}"),
+            "map[] [] <nil>"
+        );
+        assert_eq!(
+            shown("{{index .Config.Labels \"none\"}}|{{json .Config.Labels}}"),
+            "|{}"
+        );
+    }
+
+    #[test]
+    fn both_go_s_names_and_durations_are_known() {
+        assert_eq!(
+            shown("{{.ID}} {{(index (index .NetworkSettings.Ports \"80/tcp\") 0).HostIP}}"),
+            "abc ::"
+        );
+        assert_eq!(
+            shown("{{.Config.Healthcheck.Interval}} {{json .Config.Healthcheck.Interval}}"),
+            "1m30s 90000000000"
+        );
+        for (nanos, text) in [
+            (0, "0s"),
+            (1, "1ns"),
+            (1_500_000, "1.5ms"),
+            (2_000_000_000, "2s"),
+            (3_600_000_000_000, "1h0m0s"),
+        ] {
+            assert_eq!(go_duration(nanos), text);
+        }
+        assert_eq!(print(&Value::Named("2s".into(), Box::new(Value::Int(2)))), "2s");
+    }
+}
