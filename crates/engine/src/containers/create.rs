@@ -186,9 +186,7 @@ fn inherit(config: &mut ContainerConfig, image: &ImageConfig) {
         (&mut config.volumes, &image.volumes),
     ] {
         for (key, value) in more.iter().flatten() {
-            own.get_or_insert_default()
-                .entry(key.clone())
-                .or_insert(*value);
+            own.get_or_insert_default().entry(key.clone()).or_insert(*value);
         }
     }
 }
