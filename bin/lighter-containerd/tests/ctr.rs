@@ -8,7 +8,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 
-use lighter_harness::{OutputExt as _, eventually};
+use lighter_harness::{OutputExt as _, Terminal, eventually};
 use support::{Layer, ctr_1, ctr_2};
 
 /// Each test with both clients.
@@ -23,6 +23,7 @@ with_both_clients! {
     the_server_and_its_namespaces_are_shown
     a_container_runs_and_leaves_nothing
     a_task_is_joined_frozen_measured_and_killed
+    a_terminal_is_a_terminal
     events_tell_a_life_in_order
     a_killed_daemon_finds_its_tasks_again
     a_stopped_daemon_leaves_tasks_running
@@ -103,6 +104,25 @@ fn a_task_is_joined_frozen_measured_and_killed(ctr: &Path) {
     let deleted = layer.ctr(&["task", "delete", "one"]);
     assert!(deleted.stderr.contains("exit code 137"), "{deleted}");
     layer.ctr(&["containers", "delete", "one"]).ok();
+    eventually("nothing is left", || layer.leftovers().is_empty().then_some(()));
+}
+
+fn a_terminal_is_a_terminal(ctr: &Path) {
+    let layer = Layer::start(ctr);
+    let cgroup = format!("{}/one", layer.host.cgroup_parent());
+    let mut words = vec!["run", "--rm", "-t", "--runtime", "io.containerd.lighter.v1"];
+    let rootfs = layer.path("rootfs");
+    words.extend(["--cgroup", &cgroup, "--rootfs", &rootfs, "one", "/bin/sh"]);
+    let mut terminal = Terminal::start(layer.command(&words));
+    terminal.send("/bin/stty size; /bin/echo $((6*7))\r");
+    assert!(terminal.expect("42\r").contains("24 80"));
+    // Only once it runs is Ctrl-C a signal: the shell's own line editor reads it as a key.
+    terminal.send("/bin/sh -c '/bin/echo ready; exec /bin/sleep 1000'\r");
+    terminal.expect("ready\r");
+    terminal.send("\x03");
+    terminal.send("exit 3\r");
+    let (code, rest) = terminal.end();
+    assert_eq!(code, 3, "{rest}");
     eventually("nothing is left", || layer.leftovers().is_empty().then_some(()));
 }
 

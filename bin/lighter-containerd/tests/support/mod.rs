@@ -35,7 +35,7 @@ impl Layer {
         host.sh(&format!(
             r#"cd {dir}; mkdir -p rootfs/{{bin,proc,dev,sys,etc,run,tmp}} archive
             cp /bin/busybox rootfs/bin/
-            for name in sh cat echo sleep true seq kill touch ls; do ln -s busybox rootfs/bin/$name; done
+            for name in sh cat echo sleep true seq kill touch ls stty; do ln -s busybox rootfs/bin/$name; done
             tar -C rootfs -cf archive/layer.tar .
             cd archive
             digest=$(sha256sum layer.tar | cut -d' ' -f1)
@@ -96,6 +96,11 @@ impl Layer {
             rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::KILL).unwrap();
         }
         let _ = self.daemon.wait().unwrap();
+    }
+
+    /// Waits for its own end.
+    pub(crate) fn ends(&mut self) {
+        eventually("the daemon ends", || self.daemon.try_wait().unwrap());
     }
 
     /// Starts it again.
