@@ -278,7 +278,7 @@ impl Settings {
             hosts,
             data_root: absolute(self.data_root.unwrap_or_else(|| "/var/lib/lighter".into()))?,
             exec_root: absolute(self.exec_root.unwrap_or_else(|| "/var/run/lighter".into()))?,
-            pidfile: self.pidfile,
+            pidfile: Some(self.pidfile.unwrap_or_else(|| "/var/run/docker.pid".into())),
             containerd: self.containerd.map(|path| {
                 path.to_str()
                     .and_then(|text| text.strip_prefix("unix://"))
