@@ -239,3 +239,34 @@ fn a_stopped_daemon_leaves_tasks_running(ctr: &Path) {
     assert!(second.contains("another lighter-containerd works on"), "{second}");
     assert_eq!(layer.status("one").as_deref(), Some("RUNNING"));
 }
+
+/// The layer drives a peer's shim as it drives ours: also across its own death.
+#[test]
+fn a_shim_of_containerd_1_6_serves_us() {
+    let mut layer = Layer::start(&ctr_1());
+    let flags = ["--runc-shim", "/usr/bin/containerd-shim-runc-v2"];
+    assert_eq!(layer.stop(), Some(0));
+    layer.restart(&flags);
+    let run = |layer: &Layer, flags: &[&str], id: &str, script: &str| {
+        let cgroup = format!("{}/{id}", layer.host.cgroup_parent());
+        let rootfs = layer.path("rootfs");
+        let mut words = vec!["run", "--cgroup", &cgroup];
+        words.extend(flags);
+        words.extend(["--rootfs", &rootfs, id, "/bin/sh", "-c", script]);
+        layer.ctr(&words)
+    };
+    let ran = run(&layer, &["--rm"], "one", "/bin/echo out; exit 5");
+    assert_eq!((ran.code, ran.stdout.as_str()), (5, "out\n"), "{ran}");
+    let waits = "until [ -e /tmp/end ]; do /bin/sleep 0.05; done; exit 66";
+    run(&layer, &["-d"], "two", waits).ok();
+    let joined = layer.ctr(&["task", "exec", "--exec-id", "e", "two", "/bin/echo", "joined"]);
+    assert_eq!(joined.ok(), "joined");
+    layer.kill();
+    layer.restart(&flags);
+    assert_eq!(layer.status("two").as_deref(), Some("RUNNING"));
+    std::fs::write(layer.host.dir().join("rootfs/tmp/end"), "").unwrap();
+    layer.becomes("two", "STOPPED");
+    let deleted = layer.ctr(&["task", "delete", "two"]);
+    assert!(deleted.stderr.contains("exit code 66"), "{deleted}");
+    assert!(layer.host.running("containerd-shim-runc-v2").is_empty());
+}
