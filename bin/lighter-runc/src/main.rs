@@ -1,5 +1,4 @@
 //! The OCI runtime.
-
 #![no_main]
 
 use std::io::Write;
