@@ -66,7 +66,11 @@ fn a_container_runs_and_leaves_nothing(ctr: &Path) {
     assert_eq!(text.lines().count(), 20_000);
     assert!(text.ends_with("19999\n20000"));
     let error = layer.run(&["--rm"], "three", &["/no/such"]).fails(1);
-    assert!(error.contains("no such file or directory"), "{error}");
+    let expected = "failed to create shim task: OCI runtime create failed: ";
+    assert!(
+        error.contains(expected) && error.contains("no such file or directory"),
+        "{error}"
+    );
     assert_eq!(layer.ctr(&["containers", "ls", "-q"]).ok(), "");
     eventually("nothing is left", || layer.leftovers().is_empty().then_some(()));
 }

@@ -169,6 +169,17 @@ impl Error {
         }
     }
 
+    /// What a shim answered, with what it was asked to do before it, in containerd's words.
+    pub(crate) fn about(self, action: &str) -> Error {
+        match self {
+            Error::Answer { kind, message } => Error::Answer {
+                kind,
+                message: format!("failed to {action}: {message}"),
+            },
+            other => other,
+        }
+    }
+
     /// What sort of failure this is.
     pub fn kind(&self) -> Kind {
         match self {

@@ -206,7 +206,8 @@ impl Tasks {
                 options,
                 ..Default::default()
             };
-            let answer: wire::CreateTaskResponse = shim.call("Create", &request, None).await?;
+            let answer = shim.call("Create", &request, None).await;
+            let answer: wire::CreateTaskResponse = answer.map_err(|error| error.about("create shim task"))?;
             failpoint::hit("layer.create.task");
             let record = Record {
                 pid: answer.pid,
