@@ -150,7 +150,7 @@ fn unknown(program: &str, words: &[String]) -> Result<(), Failure> {
                 let letter = flag.chars().nth(1).unwrap_or('-');
                 format!("unknown shorthand flag: '{letter}' in {flag}")
             };
-            let usage = format!("Usage:  {program} {group} COMMAND");
+            let usage = format!("Usage:  {program} {group}");
             let more = format!("Run '{program} {group} --help' for more information");
             Err(Failure::new(format!("{what}\n\n{usage}\n\n{more}")).with_code(125))
         }

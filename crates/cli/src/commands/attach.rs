@@ -50,17 +50,17 @@ fn attach(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
     let state = &container.state;
     if !state.running {
         return Err(Failure::new(
-            "cannot attach to a stopped container, start it first",
+            "You cannot attach to a stopped container, start it first",
         ));
     }
     if state.paused {
         return Err(Failure::new(
-            "cannot attach to a paused container, unpause it first",
+            "You cannot attach to a paused container, unpause it first",
         ));
     }
     if state.restarting {
         return Err(Failure::new(
-            "cannot attach to a restarting container, wait until it is running",
+            "You cannot attach to a restarting container, wait until it is running",
         ));
     }
     let stdin = !parsed.is("no-stdin") && container.config.open_stdin;

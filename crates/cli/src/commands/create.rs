@@ -33,7 +33,27 @@ pub(super) fn request(
             "invalid pull option: '{pull}': must be one of \"always\", \"missing\" or \"never\""
         )));
     }
+    platform(parsed.text("platform")).map_err(wrong)?;
     options::request(&context.environment, parsed).map_err(wrong)
+}
+
+/// Checks `os[/architecture[/variant]]` as containerd reads it.
+fn platform(text: &str) -> Result<(), String> {
+    let is_name = |part: &str| {
+        !part.is_empty()
+            && part
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+    };
+    match text
+        .splitn(4, '/')
+        .find(|part| !text.is_empty() && !is_name(part))
+    {
+        Some(part) => Err(format!(
+            "error parsing specified platform: \"{part}\" is an invalid component of \"{text}\": platform specifier component must match \"^[A-Za-z0-9_.-]+$\": invalid argument"
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Puts the program's name before a failure and an offer of help after it; exit code 125.
@@ -66,9 +86,6 @@ pub(super) fn create(
         }
         Err(error) => return Err(Failure::new(error.to_string())),
     };
-    if let Some(reference) = &reference {
-        request.config.image = reference.familiar();
-    }
     if let Some((rows, columns)) = terminal::size() {
         request.host_config.console_size = [rows.into(), columns.into()];
     }

@@ -49,8 +49,9 @@ fn port(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
                 .get(&key)
                 .and_then(Option::as_ref)
                 .filter(|list| !list.is_empty());
-            let found =
-                found.ok_or_else(|| Failure::new(format!("no public port '{key}' published for {name}")))?;
+            let found = found.ok_or_else(|| {
+                Failure::new(format!("Error: No public port '{wanted}' published for {name}"))
+            })?;
             lines.extend(
                 found
                     .iter()

@@ -85,7 +85,7 @@ pub(super) static COMMANDS: &[Command] = &[
             "container" => inspect(context, parsed, Kind::Container),
             "image" => inspect(context, parsed, Kind::Image),
             other => Err(Failure::new(format!(
-                "\"{other}\" is not a valid value for --type"
+                "unknown type: \"{other}\": must be one of \"config\", \"container\", \"image\", \"network\", \"node\", \"plugin\", \"secret\", \"service\", \"task\", \"volume\""
             ))),
         },
     },

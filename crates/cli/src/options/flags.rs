@@ -18,6 +18,12 @@ pub(crate) static CONTAINER: &[Flag] = &[
         "uint16",
         "Relative weight of block I/O (10 to 1000, 0 for none)",
     ),
+    value(
+        "blkio-weight-device",
+        "",
+        "list",
+        "Relative weight of one device's block I/O",
+    ),
     value("cap-add", "", "list", "Add Linux capabilities"),
     value("cap-drop", "", "list", "Drop Linux capabilities"),
     value(
@@ -62,6 +68,30 @@ pub(crate) static CONTAINER: &[Flag] = &[
         "",
         "list",
         "Add a rule to the devices it may use",
+    ),
+    value(
+        "device-read-bps",
+        "",
+        "list",
+        "Limit of bytes read from a device, a second",
+    ),
+    value(
+        "device-read-iops",
+        "",
+        "list",
+        "Limit of reads from a device, a second",
+    ),
+    value(
+        "device-write-bps",
+        "",
+        "list",
+        "Limit of bytes written to a device, a second",
+    ),
+    value(
+        "device-write-iops",
+        "",
+        "list",
+        "Limit of writes to a device, a second",
     ),
     value("dns", "", "list", "Name servers"),
     value("dns-option", "", "list", "Options of the resolver"),

@@ -1,5 +1,6 @@
 //! From the flags of `run` and `create` to what the engine is asked for.
 
+pub(crate) mod devices;
 mod files;
 pub(crate) mod flags;
 mod mounts;
@@ -159,9 +160,9 @@ fn host(parsed: &Parsed) -> Result<HostConfig, String> {
         cap_add: capabilities(parsed, "cap-add"),
         cap_drop: capabilities(parsed, "cap-drop"),
         cgroupns_mode: one_of(parsed, "cgroupns", "CGROUP", &["private", "host"])?,
-        dns: list("dns"),
-        dns_options: list("dns-option"),
-        dns_search: list("dns-search"),
+        dns: Some(parsed.list("dns")),
+        dns_options: Some(parsed.list("dns-option")),
+        dns_search: Some(parsed.list("dns-search")),
         extra_hosts: some(
             parsed
                 .list("add-host")
@@ -201,6 +202,11 @@ fn resources(parsed: &Parsed, host: &mut HostConfig) -> Result<(), String> {
     host.nano_cpus = value::nano_cpus(parsed.text("cpus")).unwrap_or(0);
     host.cgroup_parent = parsed.text("cgroup-parent").to_owned();
     host.blkio_weight = u16::try_from(parsed.int("blkio-weight")).unwrap_or(0);
+    host.blkio_weight_device = Some(devices(parsed, "blkio-weight-device", devices::weight)?);
+    host.blkio_device_read_bps = Some(devices(parsed, "device-read-bps", devices::rate)?);
+    host.blkio_device_write_bps = Some(devices(parsed, "device-write-bps", devices::rate)?);
+    host.blkio_device_read_iops = Some(devices(parsed, "device-read-iops", devices::count)?);
+    host.blkio_device_write_iops = Some(devices(parsed, "device-write-iops", devices::count)?);
     host.cpu_period = parsed.int("cpu-period");
     host.cpu_quota = parsed.int("cpu-quota");
     host.cpu_realtime_period = parsed.int("cpu-rt-period");
@@ -231,7 +237,12 @@ fn resources(parsed: &Parsed, host: &mut HostConfig) -> Result<(), String> {
         .iter()
         .map(|text| value::ulimit(text))
         .collect();
-    host.ulimits = Some(ulimits?);
+    // The last of a name counts.
+    let ulimits: BTreeMap<_, _> = ulimits?
+        .into_iter()
+        .map(|limit| (limit.name.clone(), limit))
+        .collect();
+    host.ulimits = Some(ulimits.into_values().collect());
     host.device_requests = some(
         parsed
             .list("gpus")
@@ -257,9 +268,17 @@ fn gpus(text: &str) -> Result<DeviceRequest, String> {
     })
 }
 
+/// Every value of the flag `key`, read by `read`.
+fn devices<T>(parsed: &Parsed, key: &str, read: fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    parsed.list(key).iter().map(|text| read(text)).collect()
+}
+
 /// `/dev/a[:/dev/b][:rwm]`.
 fn device(text: &str) -> Result<DeviceMapping, String> {
     let wrong = || format!("invalid device specification: {text}");
+    if text.is_empty() || text.starts_with(':') || text.matches(':').count() > 2 {
+        return Err(format!("bad format for path: {text}"));
+    }
     let is_mode = |mode: &str| !mode.is_empty() && mode.chars().all(|letter| "rwm".contains(letter));
     let parts: Vec<&str> = text.split(':').collect();
     let (host, inside, mode) = match parts[..] {
@@ -302,7 +321,7 @@ fn security(parsed: &Parsed, host: &mut HostConfig) -> Result<(), String> {
             _ => options.push(option),
         }
     }
-    host.security_opt = some(options);
+    host.security_opt = parsed.has("security-opt").then_some(options);
     Ok(())
 }
 

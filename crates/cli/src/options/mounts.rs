@@ -117,7 +117,11 @@ fn bind(mount: &mut Mount) -> &mut BindOptions {
 }
 
 fn volume(mount: &mut Mount) -> &mut VolumeOptions {
-    mount.volume_options.get_or_insert_default()
+    // Docker's client sends an empty driver with any option of a volume.
+    mount.volume_options.get_or_insert_with(|| VolumeOptions {
+        driver_config: Some(MountDriver::default()),
+        ..VolumeOptions::default()
+    })
 }
 
 fn driver(mount: &mut Mount) -> &mut MountDriver {

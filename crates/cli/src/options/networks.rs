@@ -77,6 +77,15 @@ pub(super) fn endpoints(
             of_the_first(parsed, &mut endpoint)?;
             host.network_mode = name.clone();
         }
+        if !users_own(&name) {
+            let none = |list: &Option<Vec<String>>| list.as_ref().is_none_or(Vec::is_empty);
+            if !none(&endpoint.aliases) {
+                return Err("network-scoped aliases are only supported for user-defined networks".into());
+            }
+            if !none(&endpoint.links) {
+                return Err("links are only supported for user-defined networks".into());
+            }
+        }
         if matches!(name.as_str(), "host" | "none") || name.starts_with("container:") {
             continue;
         }
