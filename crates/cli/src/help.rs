@@ -114,7 +114,7 @@ mod tests {
     fn a_table_of_flags() {
         assert_eq!(
             flags(&[FLAGS], 60),
-            "  -a, --all           Those that have ended, too, and one\n                      more thing that is too long for a\n                      line\n  -n, --tail string   How many lines (default \"all\")\n"
+            "  -a, --all           Those that have ended, too, and one\n                      more thing that is too long for a line\n  -n, --tail string   How many lines (default \"all\")\n"
         );
     }
 }

@@ -1,5 +1,7 @@
 //! Values of flags, read as Go reads them; complaints in Go's and Docker's words.
 
+use crate::options::devices;
+
 /// Go's `strconv.ParseBool`.
 pub(crate) fn switch(text: &str) -> Result<bool, String> {
     match text {
@@ -158,7 +160,17 @@ pub(crate) fn of_flag(long: &str, text: &str) -> Result<(), String> {
             Err(format!("invalid environment variable: {text}"))
         }
         "sysctl" if !text.contains('=') => Err(format!("sysctl '{text}' is not allowed")),
-        "annotation" if !text.contains('=') => Err(format!("invalid argument {text}: expected key=value")),
+        "dns-search" if text != "." && text.trim().is_empty() => {
+            Err(format!("{} is not a valid domain", text.trim()))
+        }
+        "link" if text.is_empty() || text.split(':').count() > 2 => {
+            Err(format!("bad format for links: {text}"))
+        }
+        "device-read-bps" | "device-write-bps" => devices::rate(text).map(drop),
+        "device-read-iops" | "device-write-iops" => devices::count(text).map(drop),
+        "blkio-weight-device" => devices::weight(text).map(drop),
+        "gpus" => crate::options::gpus(text).map(drop),
+        "mount" if text.is_empty() => Err("EOF".into()),
         "ulimit" => ulimit(text).map(drop),
         "mount" => crate::options::mount(text).map(drop),
         "network" => crate::options::network(text).map(drop),

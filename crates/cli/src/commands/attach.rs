@@ -95,7 +95,7 @@ fn attach(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
     let ended = interact::copy(connection, &streams);
     drop(raw);
     match ended? {
-        End::Detached => Err(Failure::new("read escape sequence").with_code(0)),
+        End::Detached => Err(Failure::new("read escape sequence")),
         End::Closed => done(exit),
     }
 }

@@ -4,7 +4,7 @@ use crate::args::Parsed;
 use crate::command::{Command, Takes};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output;
+use crate::{output, value};
 
 pub(super) static COMMANDS: &[Command] = &[
     Command {
@@ -39,11 +39,8 @@ fn port(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
     match parsed.args.get(1) {
         Some(wanted) => {
             let (port, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
-            if port.parse::<u16>().is_err() {
-                return Err(Failure::new(format!(
-                    "Error: invalid port ({port}): invalid syntax"
-                )));
-            }
+            value::int(port, "ParseUint", 0, u16::MAX.into())
+                .map_err(|why| Failure::new(format!("Error: invalid port ({port}): {why}")))?;
             let key = format!("{port}/{protocol}");
             let found = ports
                 .get(&key)

@@ -54,6 +54,8 @@ fn run(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
     let helped = |failure: Failure| with_help(context, failure, "run");
     let failed = |error: Error| helped(error.into());
     let keys = detach_keys(context, parsed);
+    // Before anything is made that a mistake would leave behind.
+    let parsed_keys = Keys::parse(&keys).map_err(|complaint| helped(Failure::new(complaint)))?;
     let container = create(context, parsed, request).map_err(helped)?;
     let client = context.shared_client()?;
     if parsed.is("detach") {
@@ -73,7 +75,7 @@ fn run(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
     let streams = Streams {
         stdin: config.attach_stdin,
         tty: config.tty,
-        keys: Keys::parse(&keys).map_err(|complaint| helped(Failure::new(complaint)))?,
+        keys: parsed_keys,
     };
     let proxy = !parsed.has("sig-proxy") || parsed.is("sig-proxy");
     let watched = Watched::new(proxy)?;

@@ -188,6 +188,13 @@ fn host(parsed: &Parsed) -> Result<HostConfig, String> {
         init: parsed.has("init").then(|| parsed.is("init")),
         ..HostConfig::default()
     };
+    if parsed
+        .list("storage-opt")
+        .iter()
+        .any(|option| !option.contains('='))
+    {
+        return Err("invalid storage option".into());
+    }
     resources(parsed, &mut host)?;
     security(parsed, &mut host)?;
     Ok(host)
@@ -253,12 +260,12 @@ fn resources(parsed: &Parsed, host: &mut HostConfig) -> Result<(), String> {
     Ok(())
 }
 
-fn gpus(text: &str) -> Result<DeviceRequest, String> {
+pub(crate) fn gpus(text: &str) -> Result<DeviceRequest, String> {
     let count = match text.strip_prefix("count=").unwrap_or(text) {
         "all" => -1,
-        number => number
-            .parse()
-            .map_err(|_| format!("invalid count ({number}): value must be either \"all\" or an integer"))?,
+        number => number.parse().map_err(|_| {
+            format!("invalid count ({number}): value must be either \"all\" or an integer: invalid syntax")
+        })?,
     };
     Ok(DeviceRequest {
         count,

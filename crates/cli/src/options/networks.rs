@@ -66,7 +66,8 @@ pub(super) fn endpoints(
     let users_own = |name: &str| {
         !matches!(name, "default" | "bridge" | "host" | "none") && !name.starts_with("container:")
     };
-    if networks.len() > 1 && networks.iter().any(|(name, _)| !users_own(name)) {
+    let own = networks.iter().filter(|(name, _)| users_own(name)).count();
+    if own > 0 && own < networks.len() {
         return Err(
             "conflicting options: cannot attach both user-defined and non-user-defined network-modes".into(),
         );

@@ -115,9 +115,18 @@ pub(super) fn expose(spec: &str, exposed: &mut BTreeMap<String, Empty>) -> Resul
     }
     let (ports, protocol) = spec.split_once('/').unwrap_or((spec, "tcp"));
     let (from, to) = range(ports).ok_or_else(|| {
-        let wrong = ports.split('-').find(|part| part.parse::<u16>().is_err()).unwrap_or(ports);
+        let wrong = ports
+            .split('-')
+            .find(|part| part.parse::<u16>().is_err())
+            .unwrap_or(ports);
+        let digits = !wrong.is_empty() && wrong.chars().all(|c| c.is_ascii_digit());
+        let why = if digits {
+            "value out of range"
+        } else {
+            "invalid syntax"
+        };
         format!(
-            "invalid range format for --expose: {ports}, error: strconv.ParseUint: parsing \"{wrong}\": invalid syntax"
+            "invalid range format for --expose: {ports}, error: strconv.ParseUint: parsing \"{wrong}\": {why}"
         )
     })?;
     for port in from..=to {

@@ -81,7 +81,7 @@ fn complaints() {
             "--network none --network foo b",
             "conflicting options: cannot attach both user-defined and non-user-defined network-modes",
         ),
-        ("--device a:b:c:d b", "invalid device specification: a:b:c:d"),
+        ("--device a:b:c:d b", "bad format for path: a:b:c:d"),
     ] {
         assert_eq!(asked(words).unwrap_err(), complaint);
     }
