@@ -144,9 +144,9 @@ pub(crate) fn of_flag(long: &str, text: &str) -> Result<(), String> {
             Err("valid streams are STDIN, STDOUT and STDERR".into())
         }
         "add-host"
-            if !text
+            if text
                 .split_once([':', '='])
-                .is_some_and(|(name, _)| !name.is_empty()) =>
+                .is_none_or(|(name, _)| name.is_empty()) =>
         {
             Err(format!("bad format for add-host: \"{text}\""))
         }

@@ -119,7 +119,7 @@ fn of_the_first(parsed: &Parsed, endpoint: &mut EndpointSettings) -> Result<(), 
     if let Some(mac) = parsed.some("mac-address") {
         let bytes = mac.split([':', '-']).collect::<Vec<_>>();
         let is_byte = |text: &&str| text.len() == 2 && u8::from_str_radix(text, 16).is_ok();
-        if bytes.len() != 6 || !bytes.iter().all(|byte| is_byte(byte)) {
+        if bytes.len() != 6 || !bytes.iter().all(is_byte) {
             return Err(format!("{mac} is not a valid mac address"));
         }
         endpoint.mac_address = mac.to_owned();
