@@ -138,11 +138,11 @@ fn a_failed_create_leaves_nothing_and_says_why() {
     let bind = |source: &str, destination: &str| json!({"destination": destination, "source": source, "type": "bind", "options": ["rbind"]});
     check(
         &|c| c["mounts"][0] = bind("/nope", "/x"),
-        "mount \"/nope\" on /x: open /nope: No such file",
+        "mount \"/nope\" on /x: open /nope: no such file",
     );
     check(
         &|c| c["mounts"][3]["type"] = json!("nofs"),
-        "mount \"sysfs\" on /sys: mount: No such device",
+        "mount \"sysfs\" on /sys: mount: no such device",
     );
     check(&|c| c["root"]["path"] = json!("nope"), "nope");
     check(

@@ -19,6 +19,8 @@ macro_rules! entry {
         extern "C" fn main(_count: i32, _words: *const *const u8) -> i32 {
             $crate::entry::run($main)
         }
+
+        $crate::lean_libc!();
     };
 }
 

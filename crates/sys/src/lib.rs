@@ -11,6 +11,7 @@ pub mod exec;
 pub mod fdpass;
 pub mod flock;
 pub mod inherit;
+pub mod lean_libc;
 pub mod memory;
 pub mod mount;
 pub mod namespace;
