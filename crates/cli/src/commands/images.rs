@@ -105,6 +105,7 @@ pub(super) fn pull(context: &Context, what: &Pull) -> Result<(), Failure> {
 }
 
 fn pull_command(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
+    crate::interact::end_by_signals()?;
     let given = Reference::parse(&parsed.args[0]).map_err(|error| Failure::new(error.to_string()))?;
     let all = parsed.is("all-tags");
     if all && !given.is_name_only() {

@@ -208,6 +208,7 @@ fn rename(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
 }
 
 fn wait(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
+    crate::interact::end_by_signals()?;
     let client = context.client()?;
     let mut failures = Failures::default();
     for name in &parsed.args {

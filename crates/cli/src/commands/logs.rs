@@ -59,6 +59,9 @@ pub(super) static COMMANDS: &[Command] = &[
 ];
 
 fn logs(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
+    if parsed.is("follow") {
+        crate::interact::end_by_signals()?;
+    }
     let client = context.client()?;
     let container = client.container_inspect(&parsed.args[0])?;
     let moment = |key: &str| {
@@ -85,6 +88,7 @@ fn logs(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
 }
 
 fn events(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
+    crate::interact::end_by_signals()?;
     let format = parsed.text("format");
     let template = match format {
         "" | "json" => None,

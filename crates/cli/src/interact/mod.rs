@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::terminal::Raw;
 
 pub(crate) use keys::Keys;
-pub(crate) use signals::Watched;
+pub(crate) use signals::{Watched, end_by_signals};
 
 /// What is connected to what.
 #[derive(Debug, Clone)]
