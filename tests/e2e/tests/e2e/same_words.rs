@@ -1,5 +1,7 @@
 //! Our client beside the stock client on one engine: the same words, the same streams, the same exit code.
 
+use std::io::BufRead as _;
+
 use lighter_harness::{Client, Kind, Output, OutputExt as _, Session};
 
 /// What one of the two says. Both speak the version that the stock client speaks. Its own name reads as `docker`; our hints are ours.
@@ -542,6 +544,195 @@ fn compare(a: &serde_json::Value, b: &serde_json::Value, path: &str, different: 
         }
         _ if a == b => {}
         _ => different.push(format!("{path}: docker {a} lighter {b}")),
+    }
+}
+
+/// One act on a terminal with each client: what was shown after the last expectation, and the exit code.
+#[track_caller]
+fn same_act(session: &mut Session, name: &str, act: impl Fn(&Session) -> (i32, String)) {
+    let mut ends = Vec::new();
+    for client in [Client::Stock, Client::Lighter] {
+        session.client = client;
+        session.docker(&["rm", "-f", "tt"]);
+        println!("{name}, by {client:?}");
+        let (code, rest) = act(session);
+        ends.push((code, rest.replace("lighter", "docker")));
+    }
+    session.client = Client::Stock;
+    assert_eq!(ends[0], ends[1], "{name}: docker left, lighter right");
+}
+
+#[test]
+fn terminals_are_left_alike() {
+    let mut session = session();
+    session.pull("busybox");
+    let shell = ["run", "-it", "--name", "tt", "busybox", "sh"];
+    let idle = |session: &Session| {
+        session
+            .docker(&["run", "-dit", "--name", "tt", "busybox", "sh"])
+            .ok();
+    };
+    same_act(&mut session, "run, left", |session| {
+        let mut terminal = session.terminal(&shell);
+        terminal.expect("/ # ");
+        terminal.send("\x10\x11");
+        terminal.end()
+    });
+    same_act(&mut session, "run, exit", |session| {
+        let mut terminal = session.terminal(&shell);
+        terminal.expect("/ # ");
+        terminal.send("exit 7\r");
+        terminal.end()
+    });
+    same_act(&mut session, "run, killed by another", |session| {
+        let mut terminal = session.terminal(&shell);
+        terminal.expect("/ # ");
+        session.docker(&["kill", "tt"]).ok();
+        terminal.end()
+    });
+    same_act(&mut session, "run, other keys", |session| {
+        let mut terminal = session.terminal(&[
+            "run",
+            "-it",
+            "--detach-keys",
+            "a,b",
+            "--name",
+            "tt",
+            "busybox",
+            "sh",
+        ]);
+        terminal.expect("/ # ");
+        terminal.send("ab");
+        terminal.end()
+    });
+    same_act(&mut session, "attach, left", |session| {
+        idle(session);
+        let mut terminal = session.terminal(&["attach", "tt"]);
+        terminal.send("echo the''re\r");
+        terminal.expect("there\r\n/ # ");
+        terminal.send("\x10\x11");
+        terminal.end()
+    });
+    same_act(&mut session, "attach, exit", |session| {
+        idle(session);
+        let mut terminal = session.terminal(&["attach", "tt"]);
+        terminal.send("echo the''re; exit 5\r");
+        terminal.expect("there\r\n");
+        terminal.end()
+    });
+    same_act(&mut session, "exec, left", |session| {
+        idle(session);
+        let mut terminal = session.terminal(&["exec", "-it", "tt", "sh"]);
+        terminal.expect("/ # ");
+        terminal.send("\x10\x11");
+        terminal.end()
+    });
+    same_act(&mut session, "exec, exit", |session| {
+        idle(session);
+        let mut terminal = session.terminal(&["exec", "-it", "tt", "sh", "-c", "read x; stty size; exit $x"]);
+        terminal.send("6\r");
+        terminal.end()
+    });
+    same_act(&mut session, "exec, nothing to run", |session| {
+        idle(session);
+        session.terminal(&["exec", "-it", "tt", "nope"]).end()
+    });
+    same_act(&mut session, "start -ai, exit", |session| {
+        session
+            .docker(&["create", "-it", "--name", "tt", "busybox", "sh"])
+            .ok();
+        let mut terminal = session.terminal(&["start", "-ai", "tt"]);
+        terminal.expect("/ # ");
+        terminal.send("echo the''re; exit 8\r");
+        terminal.expect("there\r\n");
+        terminal.end()
+    });
+    same_act(&mut session, "start -ai, left", |session| {
+        session
+            .docker(&["create", "-it", "--name", "tt", "busybox", "sh"])
+            .ok();
+        let mut terminal = session.terminal(&["start", "-ai", "tt"]);
+        terminal.expect("/ # ");
+        // Past the first prompt, which a change of the size may draw twice.
+        terminal.send("echo the''re\r");
+        terminal.expect("there\r\n/ # ");
+        terminal.send("\x10\x11");
+        terminal.end()
+    });
+    same_act(&mut session, "no terminal inside: ^C is passed on", |session| {
+        let script = "trap 'echo caught; exit 9' INT; echo ready; while :; do sleep 0.1; done";
+        let mut terminal = session.terminal(&["run", "--name", "tt", "busybox", "sh", "-c", script]);
+        terminal.expect("ready\r\n");
+        terminal.send("\x03");
+        terminal.end()
+    });
+    same_act(&mut session, "logs -f, ^C", |session| {
+        session
+            .docker(&[
+                "run",
+                "-d",
+                "--name",
+                "tt",
+                "busybox",
+                "sh",
+                "-c",
+                "echo here; sleep 1000",
+            ])
+            .ok();
+        let mut terminal = session.terminal(&["logs", "-f", "tt"]);
+        terminal.expect("here\r\n");
+        terminal.send("\x03");
+        terminal.end()
+    });
+    same_act(&mut session, "nothing to run", |session| {
+        session
+            .terminal(&["run", "-it", "--name", "tt", "busybox", "nope"])
+            .end()
+    });
+    same_act(&mut session, "a terminal's lines", |session| {
+        session
+            .terminal(&[
+                "run",
+                "-t",
+                "--name",
+                "tt",
+                "busybox",
+                "sh",
+                "-c",
+                "stty size; echo out; echo err >&2; exit 2",
+            ])
+            .end()
+    });
+}
+
+#[test]
+fn signals_are_passed_on_alike() {
+    let mut session = session();
+    session.pull("busybox");
+    for signal in ["TERM", "HUP", "USR1", "INT"] {
+        same_act(&mut session, signal, |session| {
+            let script =
+                format!("trap 'echo caught; exit 9' {signal}; echo ready; while :; do sleep 0.1; done");
+            let words = ["run", "--name", "tt", "busybox", "sh", "-c", &script];
+            let mut child = session
+                .command(&words)
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .expect("a client");
+            let mut lines = std::io::BufReader::new(child.stdout.take().expect("a pipe")).lines();
+            assert_eq!(lines.next().expect("a line").expect("text"), "ready");
+            let clients = session.host.running(session.program());
+            assert_eq!(clients.len(), 1, "one client runs");
+            let sent = std::process::Command::new("kill")
+                .args([format!("-{signal}"), clients[0].to_string()])
+                .status();
+            assert!(sent.expect("kill runs").success());
+            let rest: Vec<String> = lines.map(|line| line.expect("text")).collect();
+            (
+                child.wait().expect("the client ends").code().unwrap_or(-1),
+                rest.join("\n"),
+            )
+        });
     }
 }
 
