@@ -554,7 +554,6 @@ fn same_act(session: &mut Session, name: &str, act: impl Fn(&Session) -> (i32, S
     for client in [Client::Stock, Client::Lighter] {
         session.client = client;
         session.docker(&["rm", "-f", "tt"]);
-        println!("{name}, by {client:?}");
         let (code, rest) = act(session);
         ends.push((code, rest.replace("lighter", "docker")));
     }
