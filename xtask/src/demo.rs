@@ -3,19 +3,13 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use lighter_harness::{Client, HOST_ADDRESS, Kind, Machine, Session};
+use lighter_harness::{Client, HOST_ADDRESS, Kind, Machine, OutputExt as _, Session};
 
 use crate::run::step;
 use crate::{build, lab};
 
 /// Steps of the walk-through whose piece does not exist yet.
-const TO_COME: [(&str, &str); 2] = [
-    ("lighter image build -t test:latest .", "the builder"),
-    (
-        "lighter image rm $(lighter image ls -q) -f, of many images at once",
-        "prune",
-    ),
-];
+const TO_COME: [(&str, &str); 1] = [("lighter image build -t test:latest .", "the builder")];
 
 pub fn main() -> Result<()> {
     step("set up", lab::images)?;
@@ -122,7 +116,10 @@ impl Demo {
             "{{json .Config.Cmd}}",
             "webserver",
         ])?;
-        self.lighter(&["container", "rm", "-f", "webserver"])
+        self.lighter(&["container", "rm", "-f", "webserver"])?;
+        let ids = self.session.docker(&["image", "ls", "-q"]).ok();
+        let words: Vec<&str> = ["image", "rm", "-f"].into_iter().chain(ids.lines()).collect();
+        self.lighter(&words)
     }
 
     fn say(&self, words: &[&str]) {
