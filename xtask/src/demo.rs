@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use lighter_harness::{Client, HOST_ADDRESS, Kind, Machine, OutputExt as _, Session};
+use lighter_harness::{Client, HOST_ADDRESS, Kind, Machine, Session};
 
 use crate::run::step;
 use crate::{build, lab};
