@@ -46,9 +46,12 @@ impl Host {
         let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let dir = Path::new(BASE).join(&name);
         fs::create_dir_all(&dir).expect("creating the host's directory (are you root?)");
-        let lock = File::create(dir.join("lock")).expect("creating the lock");
+        // Locked before it has its name: another process's sweep must not find a host that looks dead.
+        let unnamed = dir.join("lock.new");
+        let lock = File::create(&unnamed).expect("creating the lock");
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
             .expect("locking the host");
+        fs::rename(&unnamed, dir.join("lock")).expect("naming the lock");
         let setup = format!(
             "set -e
             mount -t proc proc /proc
