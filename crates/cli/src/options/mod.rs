@@ -97,12 +97,20 @@ pub(crate) fn environment(parsed: &Parsed, own: &BTreeMap<String, String>) -> Re
     for path in parsed.list("env-file") {
         variables.extend(files::lines(&path, own)?);
     }
+    let mut given: Vec<String> = Vec::new();
     for text in parsed.list("env") {
-        variables.push(match own.get(&text) {
+        let variable = match own.get(&text) {
             Some(value) if !text.contains('=') => format!("{text}={value}"),
             _ => text,
-        });
+        };
+        let name = |text: &str| text.split('=').next().map(str::to_owned);
+        // The last of a name counts.
+        match given.iter_mut().find(|other| name(other) == name(&variable)) {
+            Some(other) => *other = variable,
+            None => given.push(variable),
+        }
     }
+    variables.extend(given);
     Ok(variables)
 }
 
@@ -343,6 +351,7 @@ fn storage(
     for text in parsed.list("volume") {
         match mounts::volume_flag(&text, &environment.directory)? {
             Volume::Anonymous(path) => drop(anonymous.insert(path, Empty {})),
+            Volume::Bind(bind) if binds.contains(&bind) => {}
             Volume::Bind(bind) => binds.push(bind),
         }
     }

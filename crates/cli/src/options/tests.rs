@@ -60,6 +60,13 @@ fn many_flags() {
 }
 
 #[test]
+fn what_is_given_twice_is_asked_for_once() {
+    let request = asked("-e A=1 -e B=2 -e A=3 -v /x:/y -v /x:/y image").unwrap();
+    assert_eq!(request.config.env.unwrap(), ["A=3", "B=2"]);
+    assert_eq!(request.host_config.binds.unwrap(), ["/x:/y"]);
+}
+
+#[test]
 fn complaints() {
     for (words, complaint) in [
         (

@@ -507,6 +507,12 @@ fn create_asks_for_the_same_container() {
             mounts.sort();
             let networks = json["NetworkSettings"]["Networks"].take();
             let mut config = json["Config"].take();
+            // Docker's client keeps variables and binds in a map: their order is random.
+            for list in [&mut config["Env"], &mut json["HostConfig"]["Binds"]] {
+                if let Some(list) = list.as_array_mut() {
+                    list.sort_by_key(ToString::to_string);
+                }
+            }
             // A host's name that nobody gave is the container's id.
             if config["Hostname"].as_str().is_some_and(|name| name.len() == 12) {
                 config["Hostname"] = "id".into();
