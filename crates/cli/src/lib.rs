@@ -17,6 +17,7 @@ mod output;
 mod progress;
 mod root;
 pub(crate) mod show;
+mod slip;
 mod terminal;
 mod time;
 mod value;

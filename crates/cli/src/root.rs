@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::context::{Context, Environment};
 use crate::failure::Failure;
 use crate::flag::{Flag, switch, value};
-use crate::{args, help, output, terminal};
+use crate::{args, help, output, slip, terminal};
 
 static GLOBAL: &[Flag] = &[
     value("config", "", "string", "Directory of the client's config.json"),
@@ -160,30 +160,16 @@ fn unknown(program: &str, words: &[String]) -> Result<(), Failure> {
     }
 }
 
-/// A command's name that differs from `word` in one letter.
+/// The command that `word` is a slip of the finger for.
 fn closest(word: &str) -> Option<&'static str> {
-    let near = |name: &&str| {
-        let (longer, shorter) = if name.len() > word.len() {
-            (*name, word)
-        } else {
-            (word, *name)
-        };
-        let same = longer
-            .chars()
-            .zip(shorter.chars())
-            .take_while(|(a, b)| a == b)
-            .count();
-        let rest = |text: &str, skip: usize| text.chars().skip(skip).collect::<String>();
-        longer.len() - shorter.len() <= 1
-            && word.len() > 2
-            && (rest(longer, same + 1) == rest(shorter, same)
-                || rest(longer, same + 1) == rest(shorter, same + 1))
-    };
     let names = COMMANDS
         .iter()
         .flat_map(|list| list.iter())
         .flat_map(|command| command.paths);
-    names.copied().filter(|path| !path.contains(' ')).find(near)
+    names
+        .copied()
+        .filter(|path| !path.contains(' '))
+        .find(|name| slip::is(word, name))
 }
 
 fn help_for(program: &str, words: &[String]) -> Result<String, Failure> {

@@ -56,7 +56,7 @@ fn run(context: &Context, parsed: &Parsed) -> Result<(), Failure> {
     let keys = detach_keys(context, parsed);
     // Before anything is made that a mistake would leave behind.
     let parsed_keys = Keys::parse(&keys).map_err(|complaint| helped(Failure::new(complaint)))?;
-    let container = create(context, parsed, request).map_err(helped)?;
+    let container = create(context, parsed, request).map_err(|failure| coded(helped(failure)))?;
     let client = context.shared_client()?;
     if parsed.is("detach") {
         client
@@ -107,9 +107,12 @@ pub(super) fn detach_keys(context: &Context, parsed: &Parsed) -> String {
     given.unwrap_or(&context.config.detach_keys).to_owned()
 }
 
-/// Why the process did not start decides the exit code, as for a shell.
 fn start_failure(context: &Context, error: Error) -> Failure {
-    let failure = with_help(context, error.into(), "run");
+    coded(with_help(context, error.into(), "run"))
+}
+
+/// Why the process did not start decides the exit code, as for a shell: Docker's client looks for these words.
+fn coded(failure: Failure) -> Failure {
     let says = |text: &str| failure.message.contains(text);
     let code = if says("executable file not found") || says("no such file or directory") {
         127
