@@ -17,11 +17,12 @@ struct Promise {
     look: Look,
 }
 
-const PROMISES: [Promise; 6] = [
+const PROMISES: [Promise; 7] = [
     promise("run-bridge", 1, Look::Times(4.0)),
     promise("run-bridge", 2, Look::Times(6.0)),
     promise("client", 2, Look::Below(3.0, "ms")),
     promise("shim-pss", 1, Look::Below(1.0, "MiB")),
+    promise("shim-file", 1, Look::Below(1.0, "MB")),
     promise("daemons-rss", 1, Look::Below(40.0, "MiB")),
     promise("cold-start", 1, Look::Below(150.0, "ms")),
 ];

@@ -160,7 +160,15 @@ pub fn long_lived(columns: &Columns, options: &Options) -> Vec<Series> {
         "ms",
         &mut || pulls(columns, options),
     );
-    let crowded = ["ps-100", "list-1", "list-8", "shim-pss", "shim-rss", "crowd-rss"];
+    let crowded = [
+        "ps-100",
+        "list-1",
+        "list-8",
+        "shim-pss",
+        "shim-rss",
+        "shim-file",
+        "crowd-rss",
+    ];
     if crowded.iter().any(|name| options.wants(name)) {
         let failures = crowd(columns);
         for failure in &failures {
@@ -198,6 +206,9 @@ pub fn long_lived(columns: &Columns, options: &Options) -> Vec<Series> {
             "MiB",
             &mut || engines(1, &mut |rig| mean_shim(rig, |memory| memory.rss)),
         );
+        add("shim-file", "the shim's program file", "MB", &mut || {
+            engines(1, &mut |rig| memory::shim_file(&rig.host, rig.kind))
+        });
         add(
             "crowd-rss",
             "all daemons with 100 containers, RSS",

@@ -32,11 +32,22 @@ pub fn daemons(host: &Host, kind: Kind) -> Result<Memory> {
 
 /// Each shim of an engine.
 pub fn shims(host: &Host, kind: Kind) -> Result<Vec<Memory>> {
-    let name = match kind {
+    shim_pids(host, kind).into_iter().map(of).collect()
+}
+
+/// The program file of an engine's shims, in MB.
+pub fn shim_file(host: &Host, kind: Kind) -> Result<f64> {
+    let pid = *shim_pids(host, kind).first().context("no shim runs")?;
+    let path = format!("/proc/{pid}/exe");
+    let file = std::fs::metadata(&path).with_context(|| format!("looking at {path}"))?;
+    Ok(file.len() as f64 / 1e6)
+}
+
+fn shim_pids(host: &Host, kind: Kind) -> Vec<u32> {
+    host.running(match kind {
         Kind::Docker => "containerd-shim-runc-v2",
         Kind::Lighter => "containerd-shim-lighter-v1",
-    };
-    host.running(name).into_iter().map(of).collect()
+    })
 }
 
 fn of(pid: u32) -> Result<Memory> {
