@@ -15,7 +15,7 @@ impl Pidfile {
         if let Ok(text) = fs::read_to_string(path)
             && let Ok(pid) = text.trim().parse::<u32>()
             && pid != std::process::id()
-            && fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "lighterd")
+            && runs(pid)
         {
             bail!(
                 "failed to start daemon, ensure docker is not running or delete {}: process with PID {pid} is still running",
@@ -29,6 +29,13 @@ impl Pidfile {
             .with_context(|| format!("writing {}", path.display()))?;
         Ok(Self(path.to_owned()))
     }
+}
+
+/// Whether `pid` is an engine that runs. A dead one that nobody has waited for yet has no program any more.
+fn runs(pid: u32) -> bool {
+    let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    name.trim_end_matches(" (deleted)") == "lighterd"
 }
 
 impl Drop for Pidfile {

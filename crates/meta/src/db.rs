@@ -8,6 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
+use crate::reserve::Reserve;
 use crate::writer::{Job, Work, Writer};
 use crate::{Durability, Error, ReadTx, WriteTx, lock};
 
@@ -87,7 +88,7 @@ impl Db {
                 .map_err(open)?;
             tx.commit().map_err(open)?;
         }
-        let writer = Writer::start(connection).map_err(|source| Error::File {
+        let writer = Writer::start(connection, Reserve::of(path)).map_err(|source| Error::File {
             operation: "start the writer of",
             path: path.to_owned(),
             source,

@@ -14,6 +14,7 @@ pub mod filter;
 pub mod format;
 pub mod key;
 mod lock;
+mod reserve;
 mod tx;
 mod writer;
 

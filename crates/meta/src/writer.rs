@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::error::Cause;
+use crate::reserve::Reserve;
 use crate::{Durability, Error, WriteTx};
 
 /// A queued write.
@@ -42,12 +43,12 @@ const QUIET: Duration = Duration::from_millis(500);
 const GROUP: usize = 256;
 
 impl Writer {
-    pub(crate) fn start(connection: Connection) -> std::io::Result<Writer> {
+    pub(crate) fn start(connection: Connection, mut reserve: Reserve) -> std::io::Result<Writer> {
         let (queue, jobs) = channel();
         let thread = std::thread::Builder::new()
             .name("meta-writer".into())
             .stack_size(512 << 10)
-            .spawn(move || serve(&connection, &jobs))?;
+            .spawn(move || serve(&connection, &jobs, &mut reserve))?;
         Ok(Writer {
             queue: Some(queue),
             thread: Some(thread),
@@ -76,7 +77,7 @@ impl Drop for Writer {
     }
 }
 
-fn serve(connection: &Connection, jobs: &Receiver<Job>) {
+fn serve(connection: &Connection, jobs: &Receiver<Job>, reserve: &mut Reserve) {
     let mut pages = 0;
     let mut level = None;
     loop {
@@ -85,6 +86,7 @@ fn serve(connection: &Connection, jobs: &Receiver<Job>) {
             FOLD_PAGES..MUST_FOLD_PAGES => jobs.recv_timeout(QUIET),
             _ => jobs.try_recv().map_err(|_| RecvTimeoutError::Timeout),
         };
+        reserve.look();
         match first {
             Ok(first) if pages < MUST_FOLD_PAGES => {
                 let mut queued = vec![first];

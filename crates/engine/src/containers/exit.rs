@@ -143,9 +143,12 @@ impl Actor {
         self.state.finished = Some(finished);
         self.state.exits += 1;
         // Before the layer forgets it.
-        self.keep_or_warn().await;
+        let recorded = self.keep().await;
         failpoint::hit("engine.exit.recorded");
         self.clean_up().await;
+        if recorded.is_err() {
+            self.keep_or_warn().await;
+        }
         failpoint::hit("engine.exit.cleaned");
         let ran = self
             .state

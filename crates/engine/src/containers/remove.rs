@@ -10,7 +10,7 @@ use super::actor::{Actor, Command};
 use super::exit::{discard, discard_record};
 use super::{Phase, RemoveOptions};
 use crate::images::SNAPSHOTTER;
-use crate::{Engine, Error, Inner, Result};
+use crate::{Engine, Error, Inner, Kind, Result};
 
 impl Engine {
     /// Removes a container. One that runs must be stopped first, or `force` be set.
@@ -40,10 +40,14 @@ impl Engine {
             }
             _ => {}
         }
-        match container.ask(Command::Remove).await {
-            // Its own `--rm` was faster.
-            Err(error) if error.kind == crate::Kind::NotFound => Ok(()),
-            result => result,
+        loop {
+            match container.ask(Command::Remove).await {
+                // Its own `--rm` was faster.
+                Err(error) if error.kind == Kind::NotFound => return Ok(()),
+                // Somebody started it meanwhile.
+                Err(error) if error.kind == Kind::Conflict && options.force => self.end(&container).await?,
+                result => return result,
+            }
         }
     }
 }
@@ -60,7 +64,15 @@ impl Actor {
         self.record.removing = true;
         self.state.phase = Phase::Removing;
         self.publish();
-        self.inner.store.put_soon(&self.record).await?;
+        if let Err(error) = self.inner.store.put_soon(&self.record).await {
+            // A full disk, most likely: what follows makes room. Without the mark a death on the way leaves a container that can be
+            // removed once more.
+            tracing::warn!(
+                error = error.text(),
+                id = self.record.id,
+                "a removal was not noted"
+            );
+        }
         failpoint::hit("engine.remove.marked");
         let gone = wipe(&self.inner, &self.record.id).await;
         failpoint::hit("engine.remove.wiped");

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use lighter_engine_api::ContainerWaitResponse;
+use lighter_engine_api::{ContainerWaitResponse, WaitError};
 
 use super::Phase;
 use crate::{Engine, Result};
@@ -34,6 +34,13 @@ impl Engine {
             };
             loop {
                 let view = views.borrow_and_update().clone();
+                if condition == WaitCondition::Removed && view.state.phase == Phase::Dead {
+                    let message = view.state.error.clone();
+                    return ContainerWaitResponse {
+                        status_code: view.state.exit_code,
+                        error: Some(WaitError { message }),
+                    };
+                }
                 let ended = match condition {
                     WaitCondition::NotRunning => {
                         !view.state.phase.alive() && view.state.phase != Phase::Restarting

@@ -7,6 +7,7 @@
 )]
 
 mod failpoints;
+mod full_disk;
 mod random;
 mod support;
 mod upgrade;
