@@ -155,7 +155,15 @@ impl Error {
     /// Trying the same again may succeed.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
-            Error::Connect { source, .. } => !says(source.as_ref(), "failed to lookup address"),
+            Error::Connect { source, .. } => {
+                // No such host, or no TLS that we could speak with it: so it is the next time.
+                let lasting = [
+                    "failed to lookup address",
+                    "received corrupt message",
+                    "invalid peer certificate",
+                ];
+                !lasting.iter().any(|words| says(source.as_ref(), words))
+            }
             Error::Stalled { .. } | Error::Cut { .. } | Error::TooMany { .. } => true,
             Error::Status { status, .. } => matches!(status, 408 | 500 | 502..=504),
             _ => false,

@@ -86,6 +86,22 @@ pub(crate) fn hosts(root: Option<&Path>, domain: &str) -> Result<Vec<HostConfig>
     Ok(servers(domain))
 }
 
+/// Leaves out each host that an earlier one is already: it would be asked the same again.
+pub(crate) fn without_repeats(hosts: Vec<HostConfig>) -> Vec<HostConfig> {
+    let mut kept: Vec<HostConfig> = Vec::with_capacity(hosts.len());
+    for host in hosts {
+        let is_repeat = kept.iter().any(|first| {
+            (&first.scheme, &first.authority, &first.path) == (&host.scheme, &host.authority, &host.path)
+                && (first.resolve || !host.resolve)
+                && (first.pull || !host.pull)
+        });
+        if !is_repeat {
+            kept.push(host);
+        }
+    }
+    kept
+}
+
 /// Where the configuration of `domain` may lie, best first.
 fn directories(root: &Path, domain: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -1,7 +1,8 @@
 //! A name on the hosts that serve it.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -94,6 +95,8 @@ pub(crate) struct Host {
     namespace: Option<String>,
     scope: String,
     base: String,
+    /// The scheme by which something answered at this authority: shared by the hosts that differ in nothing else.
+    spoken: Arc<OnceLock<String>>,
 }
 
 impl Client {
@@ -121,8 +124,11 @@ impl Client {
         if options.plain_http && options.hosts.is_none() {
             hosts.iter_mut().for_each(|host| host.scheme = "http".into());
         }
+        let hosts = hosts::without_repeats(hosts);
+        let mut spoken: HashMap<String, Arc<OnceLock<String>>> = HashMap::new();
         let hosts = hosts.into_iter().map(|config| {
             Ok(Arc::new(Host {
+                spoken: Arc::clone(spoken.entry(config.authority.clone()).or_default()),
                 http: http(Some(&config))?,
                 elsewhere: elsewhere.clone(),
                 auth: Auth::new(Arc::clone(&options.credentials), &config.authority, domain),
@@ -201,7 +207,8 @@ impl Repository {
 
     /// Asks one host after the other. The last one's failure is told, which is the registry's own; but what a server answered in one
     /// protocol is not hidden by its not speaking another. What fails in passing is tried again, but not on a mirror: the next
-    /// host may have it.
+    /// host may have it. A server that is configured by two protocols is asked at once by the second when it does not speak the first;
+    /// as soon as it has answered by one, the other is not tried any more.
     async fn each_host<T, F: Future<Output = Result<T>>>(
         &self,
         may: impl Fn(&Host) -> bool,
@@ -211,19 +218,33 @@ impl Repository {
             |error: &Error| matches!(error, Error::Connect { .. } | Error::Status { status: 400, .. });
         let mut failure = None;
         let mut failed = "";
-        for host in &self.hosts {
+        for (at, host) in self.hosts.iter().enumerate() {
             let is_other_protocol = failure.as_ref().is_some_and(is_not_spoken);
-            if !may(host) || host.config.is_fallback && !is_other_protocol {
+            let is_spoken = match host.spoken.get() {
+                Some(scheme) => *scheme == host.config.scheme,
+                None => !host.config.is_fallback || is_other_protocol,
+            };
+            if !may(host) || !is_spoken {
                 continue;
             }
+            let has_other_protocol = self.hosts[at + 1..]
+                .iter()
+                .any(|next| next.is_same_server(host) && may(next));
             let mut pause = self.retry_pause;
             for attempt in 1.. {
-                let error = match ask(Arc::clone(host)).await {
+                let result = ask(Arc::clone(host)).await;
+                if result.as_ref().err().is_none_or(|error| host.has_answered(error)) {
+                    // Another request may have been first, with the same.
+                    let _ = host.spoken.set(host.config.scheme.clone());
+                }
+                let error = match result {
                     Ok(found) => return Ok(found),
                     Err(error) => error,
                 };
                 tracing::debug!(host = host.config.authority, error = %lighter_stdx::error::chain(&error), "registry host failed");
-                let is_worth_it = error.is_passing() && !error.is_nobody() && !host.config.is_mirror;
+                let may_speak_other = has_other_protocol && host.spoken.get().is_none();
+                let is_worth_it =
+                    error.is_passing() && !error.is_nobody() && !host.config.is_mirror && !may_speak_other;
                 if !is_worth_it || attempt >= TRIES {
                     // A host that does not speak the second protocol either: the first failure tells more.
                     let is_less = host.config.is_fallback && matches!(error, Error::Connect { .. })
@@ -245,6 +266,26 @@ impl Repository {
 }
 
 impl Host {
+    /// The same server by another protocol.
+    fn is_same_server(&self, other: &Host) -> bool {
+        self.config.authority == other.config.authority && self.config.scheme != other.config.scheme
+    }
+
+    /// Whether `error` shows that this host speaks its protocol. A 400 is what servers of one say to the other.
+    fn has_answered(&self, error: &Error) -> bool {
+        match error {
+            // It may have pointed elsewhere, at a server of tokens or of blobs, which failed.
+            Error::Connect { url, .. } | Error::Stalled { url, .. } => {
+                let own = format!("{}://{}/", self.config.scheme, self.config.authority);
+                !url.starts_with(&own)
+            }
+            Error::Hosts { .. } | Error::Tls(_) | Error::NoHost(_) | Error::Status { status: 400, .. } => {
+                false
+            }
+            _ => true,
+        }
+    }
+
     /// Resolves by HEAD, which hubs do not count; by GET where the answer does not say enough.
     async fn head(&self, object: &str, expected: Option<&Digest>) -> Result<Resolved> {
         let headers = manifest_headers(None);

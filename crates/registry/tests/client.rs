@@ -372,3 +372,47 @@ async fn mirrors_are_asked_first_and_the_registry_has_the_last_word() {
     let error = resolve(with(), "absent").await.unwrap_err();
     assert!(error.to_string().contains("not on the hub"), "{error}");
 }
+
+/// A directory that says of `domain` what an engine writes of a registry that need not be trusted: TLS with any certificate, or none.
+fn insecure(root: &std::path::Path, domain: &str) -> Options {
+    std::fs::create_dir(root.join(domain)).unwrap();
+    let text = format!(
+        "server = \"https://{domain}\"\n[host.\"https://{domain}\"]\nskip_verify = true\n[host.\"http://{domain}\"]\n"
+    );
+    std::fs::write(root.join(domain).join("hosts.toml"), text).unwrap();
+    Options {
+        hosts: Some(root.to_owned()),
+        // A single pause would take longer than the test may.
+        retry_pause: Duration::from_secs(60),
+        ..options()
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_spoken_to_plainly_at_once() {
+    let server = Server::start(|request| match request.path.as_str() {
+        path if path.starts_with("/v2/x/manifests/") => Reply::manifest(MANIFEST, media_type::OCI_INDEX),
+        _ => Reply::error(404, "MANIFEST_UNKNOWN", "not here"),
+    });
+    let root = tempfile::tempdir().unwrap();
+    let options = insecure(root.path(), &server.address.to_string());
+    let pulls = async {
+        let name = reference(&server.image("x"));
+        let repository = Client::new(options.clone()).repository(&name).unwrap();
+        let found = repository.resolve(&name).await.unwrap().descriptor;
+        assert_eq!(repository.manifest(&found).await.unwrap(), MANIFEST);
+        let absent = resolve(options, &server.image("absent")).await.unwrap_err();
+        assert!(matches!(absent, Error::NotFound { .. }), "{absent:?}");
+        assert!(absent.to_string().contains("not here"), "{absent}");
+    };
+    tokio::time::timeout(Duration::from_secs(20), pulls)
+        .await
+        .unwrap();
+    // What is not a request of the protocol is the beginning of TLS: tried once a repository, not with each request.
+    let log = server.log();
+    let of = |start: &str| log.iter().filter(|line| line.starts_with(start)).count();
+    assert_eq!(of("HEAD /v2/x/manifests/latest"), 1, "{log:?}");
+    assert_eq!(of("GET /v2/x/manifests/sha256:"), 1, "{log:?}");
+    assert_eq!(of("GET /v2/absent/manifests/latest"), 1, "{log:?}");
+    assert_eq!(server.strangers(), 2);
+}

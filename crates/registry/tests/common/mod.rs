@@ -2,8 +2,9 @@
 #![allow(dead_code, reason = "each suite uses a part")]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -93,6 +94,7 @@ impl Reply {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
+    strangers: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -102,12 +104,24 @@ impl Server {
         let server = Server {
             address: listener.local_addr().unwrap(),
             requests: Arc::default(),
+            strangers: Arc::default(),
         };
         let (requests, handler) = (Arc::clone(&server.requests), Arc::new(handler));
+        let strangers = Arc::clone(&server.strangers);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (requests, handler) = (Arc::clone(&requests), Arc::clone(&handler));
-                std::thread::spawn(move || serve(stream.unwrap(), &requests, handler.as_ref()));
+                let strangers = Arc::clone(&strangers);
+                std::thread::spawn(move || {
+                    let stream = stream.unwrap();
+                    match is_tls(&stream) {
+                        true => {
+                            strangers.fetch_add(1, Ordering::SeqCst);
+                            refuse(stream);
+                        }
+                        false => serve(stream, &requests, handler.as_ref()),
+                    }
+                });
             }
         });
         server
@@ -121,6 +135,11 @@ impl Server {
             .collect()
     }
 
+    /// Connections on which TLS was begun.
+    pub(crate) fn strangers(&self) -> usize {
+        self.strangers.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
@@ -129,6 +148,22 @@ impl Server {
     pub(crate) fn image(&self, name: &str) -> String {
         format!("{}/{name}", self.address)
     }
+}
+
+/// Whether the first byte is that of a TLS handshake.
+fn is_tls(stream: &TcpStream) -> bool {
+    let mut first = [0];
+    stream.peek(&mut first).is_ok_and(|length| length == 1) && first == [22]
+}
+
+/// Says in HTTP that it speaks HTTP, as servers do.
+fn refuse(mut stream: TcpStream) {
+    let mut header = [0; 5];
+    stream.read_exact(&mut header).unwrap();
+    let mut hello = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))];
+    stream.read_exact(&mut hello).unwrap();
+    // Whoever has gone already need not hear it.
+    let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nbad request");
 }
 
 fn serve(
@@ -189,7 +224,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
         .get("content-length")
         .map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; length];
-    std::io::Read::read_exact(reader, &mut body).ok()?;
+    reader.read_exact(&mut body).ok()?;
     Some(Request {
         method,
         path,
