@@ -14,8 +14,9 @@ use lighter_stdx::failpoint;
 
 use super::actor::Actor;
 use super::start::Limits;
-use super::{Record, State, mounts, network, remove, stop};
+use super::{Record, State, check, mounts, network, remove, stop};
 use crate::images::{Image, SNAPSHOTTER};
+use crate::spec::user::Rootfs;
 use crate::spec::{MASKED, READONLY};
 use crate::{Engine, Error, Inner, Kind, Result, names, spec};
 
@@ -112,6 +113,8 @@ fn record(inner: &Inner, image: &Image, request: ContainerCreateRequest) -> Resu
         )));
     }
     check(&config, &host_config)?;
+    check::container(&config, &host_config, inner.unified)?;
+    check::links(&host_config, &inner.containers)?;
     fill(inner, &id, &mut config, &mut host_config);
     let mounts = mounts::resolve(&host_config)?;
     let record = Record {
@@ -421,19 +424,14 @@ async fn prepare(inner: &Inner, record: &Record, image: &Image) -> Result<()> {
         // A stopped container has no record in the layer that would keep it.
         labels: HashMap::from([("containerd.io/gc.root".to_owned(), record.created.to_string())]),
     };
-    inner
-        .layer
-        .snapshots()
-        .prepare(asked)
-        .await
-        .map(drop)
-        .map_err(|status| {
-            let error = Error::from_layer(&status);
-            match error.kind {
-                Kind::Unavailable => error,
-                _ => Error::system("failed to make the container's layer").with_source(error),
-            }
-        })
+    let prepared = inner.layer.snapshots().prepare(asked).await.map_err(|status| {
+        let error = Error::from_layer(&status);
+        match error.kind {
+            Kind::Unavailable => error,
+            _ => Error::system("failed to make the container's layer").with_source(error),
+        }
+    })?;
+    check::working_dir(&record.config, &Rootfs::Mounts(&prepared.into_inner().mounts))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use registry::{Exec, State};
 
 use super::attach::{Connection, Wish};
 use super::detach::Keys;
-use super::{Attached, Container, Phase, View, exit, start, stop};
+use super::{Attached, Container, Phase, View, check, exit, start, stop};
 use crate::spec::{self, user};
 use crate::{Engine, Error, Kind, Result};
 
@@ -45,10 +45,10 @@ fn active(container: &Container) -> Result<Arc<View>> {
     match view.state.phase {
         Phase::Running => Ok(view),
         Phase::Paused => Err(Error::conflict(format!(
-            "container {id} is paused, unpause the container before exec"
+            "Container {id} is paused, unpause the container before exec"
         ))),
         Phase::Restarting => Err(Error::conflict(format!(
-            "container {id} is restarting, wait until the container is running"
+            "Container {id} is restarting, wait until the container is running"
         ))),
         _ => Err(Error::conflict(format!("container {id} is not running"))),
     }
@@ -59,6 +59,9 @@ impl Engine {
     pub async fn exec_create(&self, name: &str, request: ExecCreateRequest) -> Result<String> {
         let container = self.inner.containers.find(name)?;
         let view = active(&container)?;
+        check::exec(&request)?;
+        // Here and not when it starts: then a client would have to read it on the stream.
+        user_of(&view, &request)?;
         let keys = Keys::parse(&request.detach_keys);
         let keys = keys.map_err(|text| Error::invalid(format!("Invalid escape keys ({text}) provided")))?;
         let state = watch::Sender::new(State::Created);
@@ -323,6 +326,17 @@ fn refused(container: &str, status: &tonic::Status) -> Error {
     error
 }
 
+/// As whom it runs, by the container's own files.
+fn user_of(view: &View, request: &ExecCreateRequest) -> Result<spec::User> {
+    let record = &view.record;
+    let name = match request.user.as_str() {
+        "" => record.config.user.as_str(),
+        name => name,
+    };
+    let groups = record.host_config.group_add.clone().unwrap_or_default();
+    user::resolve(name, &groups, &user::Rootfs::Process(view.state.pid))
+}
+
 /// The process as the runtime wants it.
 fn process(
     view: &View,
@@ -331,13 +345,7 @@ fn process(
     held: &[String],
 ) -> Result<spec::Process> {
     let record = &view.record;
-    let rootfs = user::Rootfs::Process(view.state.pid);
-    let name = match request.user.as_str() {
-        "" => record.config.user.as_str(),
-        name => name,
-    };
-    let groups = record.host_config.group_add.clone().unwrap_or_default();
-    let user = user::resolve(name, &groups, &rootfs)?;
+    let user = user_of(view, request)?;
     let mut process = spec::exec(record, user, request.privileged, held)?;
     process.args = request.cmd.clone().unwrap_or_default();
     process.terminal = request.tty;

@@ -2,6 +2,7 @@
 
 mod actor;
 mod attach;
+mod check;
 mod create;
 mod detach;
 mod exec;

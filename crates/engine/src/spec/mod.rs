@@ -10,7 +10,7 @@ use std::path::Path;
 
 pub(crate) use resources::devices;
 use types::{Capabilities, Linux, Mount, Namespace, Root};
-pub(crate) use types::{ConsoleSize, Process, Spec};
+pub(crate) use types::{ConsoleSize, Process, Spec, User};
 
 use crate::containers::Record;
 use crate::{Error, Result};
@@ -324,7 +324,10 @@ fn mounts(record: &Record, around: &Surroundings<'_>) -> Vec<Mount> {
         ),
     ];
     if host.ipc_mode == "host" {
-        list.push(mount("/dev/mqueue", "bind", "/dev/mqueue", &["rbind"]));
+        // Not every host has message queues mounted.
+        if Path::new("/dev/mqueue").exists() {
+            list.push(mount("/dev/mqueue", "bind", "/dev/mqueue", &["rbind"]));
+        }
         list.push(mount("/dev/shm", "bind", "/dev/shm", &["rbind"]));
     } else {
         let size = format!("size={}", host.shm_size);

@@ -11,6 +11,9 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use super::types::User;
 use crate::{Error, Result};
 
+/// Numbers that a user or a group may have. Source: Docker's own bounds.
+const IDS: std::ops::RangeInclusive<i64> = 0..=0x7fff_ffff;
+
 /// Neither file is ever longer in earnest, in bytes.
 const LONGEST: u64 = 4 << 20;
 
@@ -40,7 +43,7 @@ fn lookup(user: &str, extra: &[String], passwd: &str, group: &str) -> Result<Use
         .split_once(':')
         .map_or((user, None), |(name, group)| (name, Some(group)));
     let name = if name.is_empty() { "0" } else { name };
-    let number = name.parse::<u32>().ok();
+    let number = name.parse::<i64>().ok();
     // A name wins over a number, as a user may well be called 1000.
     let entries = || {
         passwd
@@ -58,7 +61,7 @@ fn lookup(user: &str, extra: &[String], passwd: &str, group: &str) -> Result<Use
             additional_gids: Vec::new(),
         },
         (None, Some(uid)) => User {
-            uid,
+            uid: in_range(uid)?,
             gid: 0,
             additional_gids: Vec::new(),
         },
@@ -76,6 +79,9 @@ fn lookup(user: &str, extra: &[String], passwd: &str, group: &str) -> Result<Use
             }
         }
     }
+    // A process is in its primary group whatever it does with `setgid`: else it could shed a group that it is denied by.
+    // Source: CVE-2022-36109.
+    found.additional_gids.insert(0, found.gid);
     for wanted in extra {
         let gid = group_number(wanted, group)?;
         if !found.additional_gids.contains(&gid) {
@@ -86,15 +92,46 @@ fn lookup(user: &str, extra: &[String], passwd: &str, group: &str) -> Result<Use
 }
 
 fn group_number(wanted: &str, group: &str) -> Result<u32> {
-    group_entries(group)
+    let named = group_entries(group)
         .find(|entry| entry[0] == wanted)
-        .and_then(|entry| entry[2].parse().ok())
-        .or_else(|| wanted.parse().ok())
-        .ok_or_else(|| {
-            Error::invalid(format!(
-                "unable to find group {wanted}: no matching entries in group file"
-            ))
-        })
+        .and_then(|entry| entry[2].parse().ok());
+    match (named, wanted.parse()) {
+        (Some(gid), _) => Ok(gid),
+        (None, Ok(gid)) => in_range(gid),
+        (None, Err(_)) => Err(Error::invalid(format!(
+            "unable to find group {wanted}: no matching entries in group file"
+        ))),
+    }
+}
+
+fn in_range(id: i64) -> Result<u32> {
+    let found = u32::try_from(id).ok().filter(|_| IDS.contains(&id));
+    found.ok_or_else(|| Error::invalid("uids and gids must be in range 0-2147483647"))
+}
+
+/// Whether there is something at `path` (from the root, without a slash before it) that is no directory.
+pub(crate) fn is_file(rootfs: &Rootfs<'_>, path: &str) -> bool {
+    let Rootfs::Mounts([mount]) = rootfs else {
+        return false;
+    };
+    let layers = match mount.r#type.as_str() {
+        "overlay" => layers(mount),
+        _ => vec![mount.source.as_str()],
+    };
+    for layer in layers {
+        let Ok(root) = open_dir(Path::new(layer)) else {
+            return false;
+        };
+        if let Ok(found) = open_in_with(root.as_fd(), Path::new(path), OFlags::PATH) {
+            let kind = rustix::fs::fstat(&found).map(|stat| FileType::from_raw_mode(stat.st_mode));
+            // A device may be a whiteout.
+            return kind.is_ok_and(|kind| !matches!(kind, FileType::Directory | FileType::CharacterDevice));
+        }
+        if hides_lower(root.as_fd(), Path::new(path).parent().unwrap_or(Path::new(""))) {
+            return false;
+        }
+    }
+    false
 }
 
 /// The groups that list `user` as a member.
@@ -158,7 +195,11 @@ fn read_in_layers(layers: &[&str], path: &str) -> Option<String> {
                     .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice);
                 return if whiteout { None } else { text(file).ok() };
             }
-            Err(rustix::io::Errno::NOENT) if hides_lower(root.as_fd(), parent) => return None,
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR)
+                if hides_lower(root.as_fd(), parent) =>
+            {
+                return None;
+            }
             Err(_) => {}
         }
     }
@@ -201,7 +242,11 @@ fn open_in(root: BorrowedFd<'_>, path: &str) -> rustix::io::Result<OwnedFd> {
 }
 
 fn open_in_with(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let mut flags = flags | OFlags::CLOEXEC;
+    // Refused by `openat2` beside `O_PATH`.
+    if !flags.contains(OFlags::PATH) {
+        flags |= OFlags::NOCTTY;
+    }
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)
 }
@@ -237,13 +282,13 @@ mod tests {
 
     #[test]
     fn users_and_groups_are_found_by_name_and_number() {
-        check("", &[], (0, 0, &[10, 29]));
-        check("web", &[], (33, 44, &[29]));
-        check("33", &[], (33, 44, &[29]));
-        check("1000", &[], (7, 8, &[]));
-        check("2000", &["staff", "5"], (2000, 0, &[50, 5]));
-        check("web:staff", &[], (33, 50, &[]));
-        check("web:99", &["wheel"], (33, 99, &[10]));
+        check("", &[], (0, 0, &[0, 10, 29]));
+        check("web", &[], (33, 44, &[44, 29]));
+        check("33", &[], (33, 44, &[44, 29]));
+        check("1000", &[], (7, 8, &[8]));
+        check("2000", &["staff", "5"], (2000, 0, &[0, 50, 5]));
+        check("web:staff", &[], (33, 50, &[50]));
+        check("web:99", &["wheel"], (33, 99, &[99, 10]));
     }
 
     #[test]
@@ -257,6 +302,13 @@ mod tests {
             message("web:nogroup"),
             "unable to find group nogroup: no matching entries in group file"
         );
+        for user in ["77777777777", "-1", "0:77777777777"] {
+            assert_eq!(
+                message(user),
+                "uids and gids must be in range 0-2147483647",
+                "{user}"
+            );
+        }
     }
 
     #[test]
@@ -271,6 +323,20 @@ mod tests {
         assert_eq!(read().as_deref(), Some("old"));
         std::fs::write(upper.join("etc/passwd"), "new").unwrap();
         assert_eq!(read().as_deref(), Some("new"));
+        let mount = Mount {
+            r#type: "overlay".to_owned(),
+            options: vec![
+                format!("upperdir={}", upper.display()),
+                format!("lowerdir={}", lower.display()),
+            ],
+            ..Mount::default()
+        };
+        let mounts = [mount];
+        let file = |path: &str| is_file(&Rootfs::Mounts(&mounts), path);
+        assert!(file("etc/passwd") && !file("etc") && !file("nosuch/dir") && !file(""));
+        std::fs::remove_dir_all(upper.join("etc")).unwrap();
+        std::fs::write(upper.join("etc"), "no directory any more").unwrap();
+        assert_eq!(read(), None);
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }
