@@ -16,6 +16,9 @@ use crate::answer::{Failure, Result};
 /// The largest JSON body, in bytes.
 const MAX_BODY: usize = 8 << 20;
 
+/// How much of a larger one is read and dropped, in bytes: a client that cannot send what it wants to does not read an answer.
+const MAX_DROPPED: u64 = 1 << 30;
+
 /// A version of the API: major, minor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version(pub(crate) u32, pub(crate) u32);
@@ -83,13 +86,24 @@ impl Call {
     }
 }
 
-async fn read(incoming: hyper::body::Incoming) -> Result<Bytes> {
-    match Limited::new(incoming, MAX_BODY).collect().await {
+async fn read(mut incoming: hyper::body::Incoming) -> Result<Bytes> {
+    match Limited::new(&mut incoming, MAX_BODY).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Failure::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "the request body is too large",
-        )),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let mut dropped = 0;
+            while dropped < MAX_DROPPED
+                && let Some(Ok(frame)) = incoming.frame().await
+            {
+                dropped += frame.data_ref().map_or(0, |data| data.len() as u64);
+            }
+            Err(Failure::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!(
+                    "the request body is too large: at most {} MB are read",
+                    MAX_BODY >> 20
+                ),
+            ))
+        }
         Err(error) => Err(Failure::invalid(format!(
             "failed to read the request body: {error}"
         ))),

@@ -98,11 +98,11 @@ async fn dispatch(call: Call, segments: &[&str]) -> Result {
             [id, "resize"] if post => containers::resize(call, id).await,
             [id, "top"] if get => containers::top(call, id).await,
             [id, "exec"] if post => exec::create(call, id).await,
-            [_, "update"] if post => Err(Failure::missing("updating a container")),
-            [_, "stats"] if get => Err(Failure::missing("container statistics")),
-            [_, "changes"] if get => Err(Failure::missing("listing changes of a container")),
-            [_, "export"] if get => Err(Failure::missing("exporting a container")),
-            [_, "archive"] => Err(Failure::missing("copying from and to a container")),
+            [id, "update"] if post => missing(&call, id, "updating a container"),
+            [id, "stats"] if get => missing(&call, id, "container statistics"),
+            [id, "changes"] if get => missing(&call, id, "listing changes of a container"),
+            [id, "export"] if get => missing(&call, id, "exporting a container"),
+            [id, "archive"] => missing(&call, id, "copying from and to a container"),
             [id] if delete => containers::remove(call, id).await,
             _ => Err(Failure::page_not_found()),
         },
@@ -125,7 +125,10 @@ async fn dispatch(call: Call, segments: &[&str]) -> Result {
         )),
         ["volumes", ..] => Err(Failure::missing("changing volumes")),
         ["build", ..] | ["session"] | ["grpc"] => Err(Failure::missing("building images")),
-        ["commit"] if post => Err(Failure::missing("making an image of a container")),
+        ["commit"] if post => {
+            let id = call.query.text("container").to_owned();
+            missing(&call, &id, "making an image of a container")
+        }
         [
             "swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs",
             ..,
@@ -136,6 +139,12 @@ async fn dispatch(call: Call, segments: &[&str]) -> Result {
         ["plugins"] if get => Ok(crate::answer::json(&[(); 0])),
         _ => Err(Failure::page_not_found()),
     }
+}
+
+/// What we do not do yet with a container; that there is none is said first.
+fn missing(call: &Call, id: &str, what: &str) -> Result {
+    call.engine.inspect(id, false)?;
+    Err(Failure::missing(what))
 }
 
 /// Names of images have slashes: the last part says what is wanted.

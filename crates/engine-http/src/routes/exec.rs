@@ -21,7 +21,7 @@ pub(crate) async fn create(mut call: Call, id: &str) -> Result {
 pub(crate) async fn start(mut call: Call, id: &str) -> Result {
     let request: ExecStartRequest = call.json(false).await?;
     // An exec that is not there is a failure of the request; one that does not start says so on its stream.
-    call.engine.exec_inspect(id)?;
+    let before = call.engine.exec_inspect(id)?;
     let options = ExecStartOptions {
         detach: request.detach,
         tty: request.tty,
@@ -30,7 +30,16 @@ pub(crate) async fn start(mut call: Call, id: &str) -> Result {
     match call.engine.exec_start(id, options).await {
         Ok(Some(attached)) => Ok(Answer::Hijack(Hijack::new(attached))),
         Ok(None) => Ok(status(StatusCode::OK).into()),
-        Err(error) if request.detach || error.kind == lighter_engine::Kind::Conflict => Err(error.into()),
+        Err(error) if request.detach => Err(error.into()),
+        // It was not even tried.
+        Err(error)
+            if error.kind == lighter_engine::Kind::Conflict
+                && (before.running
+                    || before.exit_code.is_some()
+                    || call.engine.exec_inspect(id)?.exit_code.is_none()) =>
+        {
+            Err(error.into())
+        }
         Err(error) => Ok(Answer::Hijack(Hijack::refused(&error.text(), request.tty))),
     }
 }
