@@ -1,11 +1,16 @@
 //! A client's connection, whatever it came over.
+//!
+//! What HTTP's library refuses by itself (a head it cannot read, or too long a one) it answers with a bare status. Clients
+//! read messages: such an answer is exchanged here, on its way out, for the same status with one.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
+use http::StatusCode;
+use lighter_engine_api::ErrorResponse;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -13,6 +18,10 @@ use tokio::net::{TcpStream, UnixStream};
 #[derive(Debug)]
 pub(crate) struct Conn {
     ahead: Bytes,
+    /// What is to be written in place of a bare answer.
+    instead: Bytes,
+    /// Whether it speaks HTTP, and not a stream.
+    http: bool,
     stream: Stream,
 }
 
@@ -26,8 +35,15 @@ impl Conn {
     pub(crate) fn new(stream: Stream) -> Self {
         Self {
             ahead: Bytes::new(),
+            instead: Bytes::new(),
+            http: true,
             stream,
         }
+    }
+
+    /// From here on it carries a stream, of which nothing is read.
+    pub(crate) fn is_stream(&mut self) {
+        self.http = false;
     }
 
     /// Gives `bytes` to the next reader before all else.
@@ -73,16 +89,79 @@ impl AsyncRead for Conn {
     }
 }
 
+impl Conn {
+    /// Writes what is left of an exchanged answer.
+    fn poll_instead(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.instead.is_empty() {
+            let bytes = self.instead.clone();
+            let this = self.as_mut();
+            let written = ready!(either!(this, stream => Pin::new(stream).poll_write(cx, &bytes)))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.instead.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes `buf` for written if it is a bare refusal, and keeps a better one.
+    fn exchanged(&mut self, buf: &[u8]) -> bool {
+        let Some(status) = Some(buf).filter(|_| self.http).and_then(bare) else {
+            return false;
+        };
+        let message = match status {
+            StatusCode::URI_TOO_LONG => "the request's path and parameters are too long",
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "the request has too many or too long headers",
+            _ => "the request is no HTTP that is understood",
+        };
+        let error = ErrorResponse {
+            message: message.to_owned(),
+        };
+        let body = serde_json::to_string(&error).unwrap_or_default();
+        self.instead = format!(
+            "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}\n",
+            status.as_u16(),
+            status.canonical_reason().unwrap_or_default(),
+            body.len() + 1,
+        )
+        .into();
+        true
+    }
+}
+
+/// The status of a refusal that is only a head and was not made by a route.
+fn bare(buf: &[u8]) -> Option<StatusCode> {
+    const LONGEST: usize = 256;
+    let head = buf.strip_prefix(b"HTTP/1.")?;
+    if buf.len() > LONGEST || !buf.ends_with(b"\r\n\r\n") {
+        return None;
+    }
+    let status = StatusCode::from_bytes(head.get(2..5)?).ok()?;
+    let head = std::str::from_utf8(head).ok()?.to_ascii_lowercase();
+    let ours = head.contains("\r\napi-version:");
+    (status.is_client_error() && !ours && head.contains("\r\ncontent-length: 0\r\n")).then_some(status)
+}
+
 impl AsyncWrite for Conn {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.as_mut().poll_instead(cx))?;
+        if self.exchanged(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
         either!(self, stream => Pin::new(stream).poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.as_mut().poll_instead(cx))?;
+        if let [buf] = bufs
+            && self.exchanged(buf)
+        {
+            return Poll::Ready(Ok(buf.len()));
+        }
         either!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
     }
 
@@ -90,11 +169,53 @@ impl AsyncWrite for Conn {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().poll_instead(cx))?;
         either!(self, stream => Pin::new(stream).poll_flush(cx))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().poll_instead(cx))?;
         either!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    const BARE: &[u8] =
+        b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+    async fn written(stream: bool, bytes: &[u8]) -> String {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut conn = Conn::new(Stream::Unix(ours));
+        if stream {
+            conn.is_stream();
+        }
+        conn.write_all(bytes).await.unwrap();
+        conn.shutdown().await.unwrap();
+        let mut text = String::new();
+        theirs.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn a_refusal_has_a_message() {
+        let text = written(false, BARE).await;
+        assert!(text.starts_with("HTTP/1.1 431 Request Header"), "{text}");
+        assert!(
+            text.ends_with("{\"message\":\"the request has too many or too long headers\"}\n"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test]
+    async fn all_else_goes_out_as_it_is() {
+        assert_eq!(written(true, BARE).await.as_bytes(), BARE);
+        let ours = b"HTTP/1.1 404 Not Found\r\nApi-Version: 1.51\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(written(false, ours).await.as_bytes(), ours);
     }
 }

@@ -67,6 +67,7 @@ async fn answer(mut conn: Conn, engine: &Engine, request: Request<()>, body: Byt
     let response = match routed.outcome {
         Ok(Answer::Hijack(hijack)) => {
             let head = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n";
+            conn.is_stream();
             if conn.write_all(head).await.is_ok() {
                 hijack.run(conn).await;
             }

@@ -105,6 +105,7 @@ fn hijacked(hijack: Hijack, upgrade: Option<hyper::upgrade::OnUpgrade>, version:
         if let Ok(parts) = upgraded.downcast::<TokioIo<Conn>>() {
             let mut conn = parts.io.into_inner();
             conn.put_back(parts.read_buf);
+            conn.is_stream();
             hijack.run(conn).await;
         }
     });
