@@ -82,6 +82,7 @@ impl Context {
             Failure::new(format!(
                 "Failed to initialize: unable to resolve docker endpoint: {error}"
             ))
+            .with_hint("an engine is named as unix:///path/of/its/socket or tcp://address:port, with -H or DOCKER_HOST")
         })?;
         let version = self.environment.variable("DOCKER_API_VERSION");
         let agent = format!("Lighter-Client/{} (linux)", env!("CARGO_PKG_VERSION"));

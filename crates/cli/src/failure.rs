@@ -39,6 +39,22 @@ impl Failure {
         self
     }
 
+    /// With 1, and the hint that the engine's words suggest.
+    pub(crate) fn of_engine(message: impl Into<String>) -> Failure {
+        let message = message.into();
+        Failure {
+            hint: hint_for(&message).map(str::to_owned),
+            message,
+            code: 1,
+        }
+    }
+
+    /// With what the user can do about it.
+    pub(crate) fn with_hint(mut self, hint: &str) -> Failure {
+        self.hint = Some(hint.to_owned());
+        self
+    }
+
     /// All that is printed, from the message to the hint.
     pub(crate) fn text(&self) -> String {
         let mut text = self.message.clone();
@@ -79,7 +95,33 @@ fn hint(error: &Error) -> Option<&'static str> {
     match error {
         Error::NotRunning(_) => Some("start an engine (`lighterd`), or name one with -H or DOCKER_HOST"),
         Error::Denied { .. } => Some("run as root, or as a member of the socket's group (usually `docker`)"),
+        Error::Engine { message, .. } => hint_for(message),
         _ => None,
+    }
+}
+
+/// What helps against failures between the engine and a registry.
+fn hint_for(message: &str) -> Option<&'static str> {
+    let has = |parts: &[&str]| parts.iter().any(|part| message.contains(part));
+    if has(&["dns error", "failed to lookup address", "no such host"]) {
+        Some(
+            "the engine's host cannot find the registry by its name: see to its DNS (/etc/resolv.conf), or to the name",
+        )
+    } else if has(&["HTTP response to HTTPS client", "certificate"]) && has(&["https://"]) {
+        Some("a registry without a known certificate has to be listed in the engine's insecure-registries")
+    } else if has(&["https://", "http://"])
+        && has(&[
+            "Connection refused",
+            "connection refused",
+            "timed out",
+            "unreachable",
+        ])
+    {
+        Some(
+            "the registry does not answer: see whether it runs, and to the engine's way there (a proxy, a firewall)",
+        )
+    } else {
+        None
     }
 }
 
@@ -106,5 +148,21 @@ impl Failures {
                 })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_that_cannot_be_reached_gets_a_hint_and_a_missing_image_none() {
+        let hint = |message: &str| Failure::of_engine(message).hint.unwrap_or_default();
+        assert!(
+            hint("HEAD https://nosuch/v2/x/manifests/latest: dns error: failed to lookup address")
+                .contains("DNS")
+        );
+        assert!(hint("Get \"https://r/v2/\": Connection refused (os error 111)").contains("does not answer"));
+        assert_eq!(hint("No such image: nope:latest"), "");
     }
 }

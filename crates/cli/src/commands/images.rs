@@ -93,7 +93,7 @@ pub(super) fn pull(context: &Context, what: &Pull) -> Result<(), Failure> {
                 .error_detail
                 .map(|detail| detail.message)
                 .filter(|text| !text.is_empty());
-            return Err(Failure::new(detail.unwrap_or(message.error)));
+            return Err(Failure::of_engine(detail.unwrap_or(message.error)));
         }
         match (message.aux.is_some() || *quiet, to_stderr) {
             (true, _) => {}
