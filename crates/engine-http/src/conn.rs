@@ -213,6 +213,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_library_s_refusals_are_known() {
+        let long = format!("GET /{} HTTP/1.1\r\nHost: d\r\n\r\n", "x".repeat(100_000));
+        let many = format!("GET / HTTP/1.1\r\nHost: d\r\n{}\r\n", "A: b\r\n".repeat(300));
+        for (request, status) in [(long.as_str(), 414), (&many, 431), ("nonsense\r\n\r\n", 400)] {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let service = hyper::service::service_fn(async |_| {
+                Ok::<_, std::convert::Infallible>(http::Response::new(crate::body::Body::empty()))
+            });
+            let served = hyper::server::conn::http1::Builder::new()
+                .title_case_headers(true)
+                .serve_connection(
+                    hyper_util::rt::TokioIo::new(Conn::new(Stream::Unix(ours))),
+                    service,
+                );
+            let asked = async {
+                let (mut read, mut write) = theirs.into_split();
+                let mut text = String::new();
+                let (_, read) = tokio::join!(
+                    write.write_all(request.as_bytes()),
+                    read.read_to_string(&mut text)
+                );
+                read.map(|_| text)
+            };
+            let (_, text) = tokio::join!(served, asked);
+            let text = text.unwrap();
+            assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{text}");
+            assert!(text.contains("\r\n\r\n{\"message\":\"the request"), "{text}");
+        }
+    }
+
+    #[tokio::test]
     async fn all_else_goes_out_as_it_is() {
         assert_eq!(written(true, BARE).await.as_bytes(), BARE);
         let ours = b"HTTP/1.1 404 Not Found\r\nApi-Version: 1.51\r\nContent-Length: 0\r\n\r\n";
