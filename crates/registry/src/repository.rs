@@ -229,7 +229,7 @@ impl Repository {
             }
             let has_other_protocol = self.hosts[at + 1..]
                 .iter()
-                .any(|next| next.is_same_server(host) && may(next));
+                .any(|next| next.is_same_server(host) && !next.config.is_fallback && may(next));
             let mut pause = self.retry_pause;
             for attempt in 1.. {
                 let result = ask(Arc::clone(host)).await;
