@@ -94,6 +94,53 @@ both! {
         );
     }
 
+    fn what_no_container_can_have_is_refused(session: &Session) {
+        session.pull("busybox");
+        for (wrong, expected) in [
+            (json!({"Env": ["=x"]}), "invalid environment variable: =x"),
+            (json!({"Healthcheck": {"Interval": 1}}), "Interval in Healthcheck cannot be less than 1ms"),
+            (json!({"HostConfig": {"OomScoreAdj": 5000}}), "Invalid value 5000, range for oom score adj is [-1000, 1000]"),
+            (json!({"HostConfig": {"Links": ["nosuch:a"]}}), "could not get container for nosuch: No such container: nosuch"),
+            (json!({"WorkingDir": "/bin/busybox"}), "Cannot mkdir: /bin/busybox is not a directory"),
+        ] {
+            let mut request = json!({"Image": "busybox", "Cmd": ["true"]});
+            request.as_object_mut().unwrap().extend(wrong.as_object().unwrap().clone());
+            let (head, body) = ask(session, "POST /v1.51/containers/create", &request.to_string());
+            assert!(head.status.starts_with('4') || head.status.starts_with('5'), "{wrong}: {}", head.status);
+            assert_eq!(message(&body), expected, "{wrong}: {}", head.status);
+        }
+    }
+
+    fn that_there_is_no_container_is_said_first(session: &Session) {
+        for request in [
+            "POST /v1.51/containers/nosuch/update",
+            "GET /v1.51/containers/nosuch/stats?stream=0",
+            "GET /v1.51/containers/nosuch/changes",
+            "GET /v1.51/containers/nosuch/export",
+            "GET /v1.51/containers/nosuch/archive?path=/etc",
+            "POST /v1.51/commit?container=nosuch",
+        ] {
+            let body = if request.starts_with("POST") { "{}" } else { "" };
+            let (head, answer) = ask(session, request, body);
+            assert_eq!(
+                (head.status.as_str(), message(&answer).as_str()),
+                ("404 Not Found", "No such container: nosuch"),
+                "{request}"
+            );
+        }
+    }
+
+    fn an_exec_of_an_unknown_user_is_not_made(session: &Session) {
+        let id = create(session, json!({"Image": "busybox", "Cmd": ["sleep", "60"]}));
+        start(session, &id);
+        let (_, body) = ask(
+            session,
+            &format!("POST /v1.51/containers/{id}/exec"),
+            &json!({"Cmd": ["id"], "User": "nosuch"}).to_string(),
+        );
+        assert_eq!(message(&body), "unable to find user nosuch: no matching entries in passwd file");
+    }
+
     fn a_second_start_is_not_modified(session: &Session) {
         let id = create(session, json!({"Image": "busybox", "Cmd": ["sleep", "60"]}));
         start(session, &id);
@@ -112,4 +159,22 @@ both! {
         let (head, body) = ask(session, "DELETE /v1.51/images/one/two/three:4", "");
         assert_eq!((head.status.as_str(), body.trim()), ("200 OK", "[{\"Untagged\":\"one/two/three:4\"}]"));
     }
+}
+
+/// Of ours only: Docker takes them, or answers with a text.
+#[test]
+fn what_is_too_large_is_refused_with_a_message() {
+    let session = Session::start(lighter_harness::Kind::Lighter, lighter_harness::Client::Stock);
+    let long = format!("GET /v1.51/info?x={}", "y".repeat(100_000));
+    let (head, body) = ask(&session, &long, "");
+    assert_eq!((&head.status[..3], message(&body).is_empty()), ("414", false));
+    let mut wire = Wire::open(&session);
+    wire.send("GET /v1.51/info", &"A: b\r\n".repeat(300), "", "");
+    let head = wire.head();
+    let body = wire.body(&head);
+    assert_eq!(&head.status[..3], "431");
+    assert!(!message(std::str::from_utf8(&body).unwrap()).is_empty());
+    let large = json!({"Image": "busybox", "Cmd": ["x".repeat(20 << 20)]}).to_string();
+    let (head, body) = ask(&session, "POST /v1.51/containers/create", &large);
+    assert_eq!((&head.status[..3], message(&body).is_empty()), ("413", false));
 }
