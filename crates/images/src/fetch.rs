@@ -3,14 +3,23 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use lighter_content::{ContentStore, Error as ContentError, Labels, Writer, WriterOptions};
+use lighter_content::{ContentStore, Error as ContentError, Labels, Status, Writer, WriterOptions};
 use lighter_oci::Descriptor;
 use lighter_registry::{Error as RegistryError, Repository};
+use lighter_stdx::kind::Kind;
 
-use crate::{Result, labels};
+use crate::{Error, Result, labels};
 
 /// How often to look whether somebody else's ingest of the same blob has ended.
 const LOCKED_PAUSE: Duration = Duration::from_millis(100);
+/// How long, and how often, to wait for a thread that still writes the last bytes of an ingest that is given up.
+const LAST_WRITE: Duration = Duration::from_secs(2);
+const LAST_WRITE_PAUSE: Duration = Duration::from_millis(5);
+
+/// The name of the ingest of a blob: containerd's, so that an ingest that it left is resumed.
+fn ingest(descriptor: &Descriptor, kind: &str) -> String {
+    format!("{kind}-{}", descriptor.digest)
+}
 
 /// Opens an ingest for `descriptor`. `None`: the blob is there (and now under the lease). While another ingests the same blob, waits.
 pub(crate) async fn open(
@@ -19,8 +28,7 @@ pub(crate) async fn open(
     kind: &str,
 ) -> Result<Option<Box<dyn Writer>>> {
     let options = WriterOptions {
-        // containerd's names, so that an ingest that it left is resumed.
-        name: format!("{kind}-{}", descriptor.digest),
+        name: ingest(descriptor, kind),
         total: descriptor.size,
         expected: Some(descriptor.digest.clone()),
     };
@@ -34,13 +42,71 @@ pub(crate) async fn open(
     }
 }
 
+/// Whether what came before `error` may be of use to the next try: only the way to the registry failed.
+pub(crate) fn is_resumable(error: &Error) -> bool {
+    error.kind() == Kind::Unavailable
+}
+
+/// Throws the ingest of `descriptor` away, if there is one that nobody writes.
+pub(crate) async fn abort(content: &dyn ContentStore, descriptor: &Descriptor, kind: &str) {
+    let name = ingest(descriptor, kind);
+    let abort = async {
+        // A writer that was dropped lets go when its last batch is written.
+        while let Err(ContentError::IngestLocked(_)) = content.abort(&name).await {
+            tokio::time::sleep(LAST_WRITE_PAUSE).await;
+        }
+    };
+    if tokio::time::timeout(LAST_WRITE, abort).await.is_err() {
+        tracing::debug!(name, "an ingest is being written by another");
+    }
+}
+
+/// Throws away what pulls left to be resumed and nobody resumes now: there is no room for it.
+pub(crate) async fn abort_idle(content: &dyn ContentStore) {
+    let left = content.list_statuses(&[]).await.unwrap_or_default();
+    for ingest in left {
+        let kinds = ["layer", "config", "manifest", "index"];
+        if kinds
+            .iter()
+            .any(|kind| ingest.name.starts_with(&format!("{kind}-sha")))
+        {
+            // One that is being written stays.
+            let _ = content.abort(&ingest.name).await;
+        }
+    }
+}
+
 /// Downloads what `writer` still lacks of `descriptor`, and commits it with `labels`. `wrote` is told how far it is. What was resumed
-/// and turns out wrong is fetched once more from the start; what is wrong then is thrown away.
+/// and turns out wrong is fetched once more from the start. After a failure the ingest is there only if the next try can go on with it.
 pub(crate) async fn download(
     repository: &Repository,
     content: &dyn ContentStore,
     descriptor: &Descriptor,
     mut writer: Box<dyn Writer>,
+    labels: Labels,
+    wrote: &mut (dyn FnMut(u64) + Send),
+) -> Result<()> {
+    let result = fill(repository, content, descriptor, writer.as_mut(), labels, wrote).await;
+    if let Err(error) = &result {
+        let Status { name, offset, .. } = writer.status();
+        if is_resumable(error) && offset > 0 {
+            // What came and is not written yet need not come again; if it cannot be written, it must.
+            let _ = writer.truncate(offset).await;
+        } else {
+            // Nobody writes it any more then; the error to tell is the first.
+            let _ = writer.truncate(0).await;
+            drop(writer);
+            let _ = content.abort(&name).await;
+        }
+    }
+    result
+}
+
+async fn fill(
+    repository: &Repository,
+    content: &dyn ContentStore,
+    descriptor: &Descriptor,
+    writer: &mut dyn Writer,
     labels: Labels,
     wrote: &mut (dyn FnMut(u64) + Send),
 ) -> Result<()> {
@@ -70,21 +136,28 @@ pub(crate) async fn download(
                 resumed = false;
                 writer.truncate(0).await?;
             }
-            Err(error) => {
-                if matches!(error, ContentError::Digest { .. } | ContentError::Size { .. }) {
-                    let name = writer.status().name;
-                    drop(writer);
-                    // The wrong bytes are of no use; the error to tell is the first.
-                    let _ = content.abort(&name).await;
-                }
-                return Err(error.into());
-            }
+            Err(error) => return Err(error.into()),
         }
     }
 }
 
-/// A small document: from the store, or from the registry into it.
+/// A small document: from the store, or from the registry into it. After a failure there is no ingest of it.
 pub(crate) async fn document(
+    repository: &Repository,
+    content: &dyn ContentStore,
+    descriptor: &Descriptor,
+    body: Option<Bytes>,
+    kind: &str,
+    limit: u64,
+) -> Result<Bytes> {
+    let result = ingest_document(repository, content, descriptor, body, kind, limit).await;
+    if result.is_err() {
+        abort(content, descriptor, kind).await;
+    }
+    result
+}
+
+async fn ingest_document(
     repository: &Repository,
     content: &dyn ContentStore,
     descriptor: &Descriptor,

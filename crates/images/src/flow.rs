@@ -7,6 +7,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::progress::Meter;
 
+/// What a reader fails with when the writer gave up.
+pub(crate) const BROKEN: &str = "the download ended early";
+
 /// What the writing side tells the reading side.
 #[derive(Debug, Default)]
 struct Shared {
@@ -88,7 +91,7 @@ impl Read for Follow {
                 (state.writes, state.end)
             };
             if end == Some(End::Broken) {
-                return Err(io::Error::other("the download ended early"));
+                return Err(io::Error::other(BROKEN));
             }
             let length = self.file.read_at(buffer, self.position)?;
             if length > 0 || end.is_some() {

@@ -11,7 +11,7 @@ use lighter_stdx::kind::Kind;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::JoinSet;
 
-use crate::flow::{Metered, Source};
+use crate::flow::{self, Metered, Source};
 use crate::progress::{Meter, Progress, State};
 use crate::pull::{Stores, Unpack};
 use crate::unpack::{Extraction, exists};
@@ -107,14 +107,34 @@ pub(crate) async fn bring(
             progress,
         };
         let result = unpacker.run(present, &mut coming).await;
-        if result.is_err() {
+        // Where a download's end is the cause, the download tells it.
+        if result.as_ref().is_err_and(|error| !is_of_download(error)) {
             stop.notify_one();
         }
         result
     };
     // Both to the end, so that nothing half-made stays. A download's failure is the cause of the unpacker's.
     let (downloaded, unpacked) = tokio::join!(downloading, unpacking);
-    downloaded.and(unpacked)
+    let result = downloaded.and(unpacked);
+    if let Err(error) = &result
+        && !fetch::is_resumable(error)
+    {
+        // What was stopped half-way is of no use to an image that cannot be.
+        for layer in &manifest.layers {
+            fetch::abort(stores.content.as_ref(), layer, "layer").await;
+        }
+    }
+    result
+}
+
+/// Whether the unpacker failed only because a download did.
+fn is_of_download(error: &Error) -> bool {
+    match error {
+        Error::Unpack { source, .. } => lighter_stdx::error::chain(source).contains(flow::BROKEN),
+        // Nobody was left to tell that there is something to read, or that it is right.
+        Error::Panicked => true,
+        _ => false,
+    }
 }
 
 /// How many layers, from the lowest, are there with all below them.

@@ -7,6 +7,7 @@ use lighter_content::ContentStore;
 use lighter_oci::{Descriptor, Digest, Document, ImageConfig, Manifest, Platform, Reference};
 use lighter_registry::{Client, Repository};
 use lighter_snapshots::Snapshotter;
+use lighter_stdx::kind::Kind;
 
 use crate::progress::Progress;
 use crate::read::{MOST_NESTING, MOST_OF_CONFIG, MOST_OF_MANIFEST, parse, parse_config};
@@ -58,14 +59,26 @@ pub struct Pulled {
 }
 
 /// Pulls an image. All of it is there afterwards, both hashes of each layer checked; only the record is missing, which is the caller's to
-/// write. What was there is not fetched again. After a failure nothing half-made is there but ingests, which the next pull resumes.
-/// Dropping the future stops it; what it had made goes with the lease.
+/// write. What was there is not fetched again. After a failure nothing half-made is there; but where only the way to the registry failed,
+/// ingests stay, which the next pull resumes (the collector gives them up after a day). Where the disk is full, those of earlier pulls go too.
+/// Dropping the future stops it, and is such a failure; what it had made goes with the lease.
 pub async fn pull(
     client: &Client,
     stores: &Stores,
     request: &Request,
     progress: &Progress,
 ) -> Result<Pulled> {
+    let result = bring(client, stores, request, progress).await;
+    if result
+        .as_ref()
+        .is_err_and(|error| error.kind() == Kind::Exhausted)
+    {
+        fetch::abort_idle(stores.content.as_ref()).await;
+    }
+    result
+}
+
+async fn bring(client: &Client, stores: &Stores, request: &Request, progress: &Progress) -> Result<Pulled> {
     let reference = request.reference.clone().or_latest();
     let repository = Arc::new(client.repository(&reference)?);
     let resolved = repository.resolve(&reference).await?;

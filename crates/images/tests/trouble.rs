@@ -159,12 +159,7 @@ async fn a_layer_with_a_wrong_digest_leaves_nothing() {
                 .unwrap()
                 .is_empty()
         );
-        let ingests = home.store().list_statuses(&[]).await.unwrap();
-        assert!(
-            ingests
-                .iter()
-                .all(|ingest| ingest.expected.as_ref() != Some(&layers[layer].0.digest))
-        );
+        assert!(home.is_clean().await);
         assert!(home.store().info(&layers[layer].0.digest).await.is_err());
         bad.spoil(&layers[0].0.digest, |_, reply| reply);
         home.pull(&bad.name(), options()).await.0.unwrap();
@@ -180,7 +175,8 @@ async fn a_config_that_lies_about_a_layer_is_refused() {
     let (result, _) = home.pull(&bad.name(), options()).await;
     let error = result.unwrap_err();
     assert!(matches!(error, Error::DiffId { .. }), "{error:?}");
-    // The layer below, which is right, and nothing half-made. A download that was under way may be resumed by the next pull.
+    // The layer below, which is right, and nothing half-made.
+    assert!(home.is_clean().await);
     let left = home.snapshotter().walk(&[]).await.unwrap();
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].kind, lighter_snapshots::Kind::Committed);
@@ -228,13 +224,39 @@ async fn a_silent_server_is_given_up_and_a_missing_blob_is_told() {
     let error = result.unwrap_err();
     assert!(error.to_string().contains("blob unknown"), "{error}");
     assert_eq!(error.kind(), Kind::NotFound);
+    assert!(home.is_clean().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_is_wrong_leaves_nothing() {
+    let (layout, home) = (Layout::new(), Home::new());
+    let (_, manifest) = image(&layout);
+    let bad = Bad::serve(&layout, &manifest);
+    let config = {
+        let body = std::fs::read(layout.path(&manifest.digest)).unwrap();
+        let manifest: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        manifest["config"]["digest"].as_str().unwrap().parse().unwrap()
+    };
+    let spoil = |_: &Request, mut reply: Reply| {
+        reply.body[0] ^= 1;
+        reply
+    };
+    bad.spoil(&config, spoil);
+    let error = home.pull(&bad.name(), options()).await.0.unwrap_err();
     assert!(
-        home.snapshotter()
-            .walk(&["kind==Active".into()])
-            .await
-            .unwrap()
-            .is_empty()
+        matches!(error, Error::Content(ContentError::Digest { .. })),
+        "{error:?}"
     );
+    assert!(home.is_clean().await);
+    let home = Home::new();
+    bad.spoil(&manifest.digest, spoil);
+    let name = format!("{}@{}", bad.name(), manifest.digest);
+    let error = home.pull(&name, options()).await.0.unwrap_err();
+    assert!(
+        matches!(error, Error::Registry(RegistryError::Digest { .. })),
+        "{error:?}"
+    );
+    assert!(home.is_clean().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -325,9 +347,7 @@ async fn a_full_disk_is_told_and_cleaned_up() {
             .unwrap()
             .is_empty()
     );
-    for ingest in home.store().list_statuses(&[]).await.unwrap() {
-        home.store().abort(&ingest.name).await.unwrap();
-    }
+    assert!(home.is_clean().await);
     // With room again all is well.
     let small = layout.layer("echo small >small");
     let bad = Bad::serve(&layout, &layout.image(&[small], "amd64"));
