@@ -127,7 +127,11 @@ impl Blob {
         let (uri, answer) = self
             .host
             .get("blobs", self.descriptor.digest.as_str(), &headers)
-            .await?;
+            .await
+            .map_err(|error| match error {
+                Error::NotFound { url, message } => Error::NoBlob { url, message },
+                error => error,
+            })?;
         self.skip = match answer.status() {
             StatusCode::PARTIAL_CONTENT => {
                 let range = answer

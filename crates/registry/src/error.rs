@@ -71,6 +71,22 @@ pub enum Error {
         /// In the registry's words: `manifest unknown: ...`.
         message: String,
     },
+    /// The manifest is there, and a blob of it is not (404).
+    #[error("{url}: unknown blob: {message}")]
+    NoBlob {
+        /// The request's address.
+        url: String,
+        /// In the registry's words.
+        message: String,
+    },
+    /// A manifest is said to be something that is neither a manifest nor an index of an image.
+    #[error("{url}: unsupported manifest media type and no default available: {media_type}")]
+    MediaType {
+        /// The request's address.
+        url: String,
+        /// What it is said to be.
+        media_type: String,
+    },
     /// Too many requests (429).
     #[error("{url}: toomanyrequests: {message}")]
     TooMany {
@@ -129,11 +145,11 @@ impl Error {
     /// What sort of failure this is. Refused credentials are [`Kind::FailedPrecondition`]: see [`Error::is_refused`].
     pub fn kind(&self) -> Kind {
         match self {
-            Error::NotFound { .. } | Error::NoHost(_) => Kind::NotFound,
+            Error::NotFound { .. } | Error::NoBlob { .. } | Error::NoHost(_) => Kind::NotFound,
             Error::Unauthorized { .. } | Error::Denied { .. } | Error::Digest { .. } => {
                 Kind::FailedPrecondition
             }
-            Error::Hosts { .. } | Error::Tls(_) => Kind::InvalidArgument,
+            Error::Hosts { .. } | Error::Tls(_) | Error::MediaType { .. } => Kind::InvalidArgument,
             Error::Connect { .. } | Error::Stalled { .. } | Error::Cut { .. } | Error::TooMany { .. } => {
                 Kind::Unavailable
             }

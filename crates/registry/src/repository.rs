@@ -190,8 +190,10 @@ impl Repository {
         self.each_host(pull, |host| async move {
             let (digest, headers) = (&descriptor.digest, manifest_headers(Some(&descriptor.media_type)));
             let (uri, answer) = host.get("manifests", digest.as_str(), &headers).await?;
+            let kind = said_media_type(&uri, &answer)?;
             let body = host.http.body(answer, &uri, MOST_OF_MANIFEST).await?;
-            check(&uri, &body, digest).map(|()| body)
+            check(&uri, &body, digest)?;
+            check_media_type(&uri, kind.as_deref(), &body).map(|_| body)
         })
         .await
     }
@@ -303,12 +305,10 @@ impl Host {
         let text = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
         let digest = text("docker-content-digest").and_then(|digest| digest.parse::<Digest>().ok());
         let size = text("content-length").and_then(|size| size.parse().ok());
-        let kind =
-            text("content-type").map(|kind| kind.split(';').next().unwrap_or_default().trim().to_owned());
+        // One that is called wrong is asked for whole: some servers know only how to answer GET.
+        let kind = said_media_type(&uri, &answer).ok().flatten();
         match (digest, size, kind) {
-            (Some(digest), Some(size), Some(kind))
-                if media_type::is_index(&kind) || media_type::is_manifest(&kind) =>
-            {
+            (Some(digest), Some(size), Some(kind)) => {
                 if let Some(expected) = expected.filter(|expected| **expected != digest) {
                     return Err(Error::Digest {
                         url: shown(&uri),
@@ -329,27 +329,14 @@ impl Host {
         let (uri, answer) = self.get("manifests", object, &manifest_headers(None)).await?;
         let text = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
         let said = text("docker-content-digest").and_then(|digest| digest.parse::<Digest>().ok());
-        let kind = text("content-type")
-            .unwrap_or_default()
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_owned();
+        let kind = said_media_type(&uri, &answer)?;
         let body = self.http.body(answer, &uri, MOST_OF_MANIFEST).await?;
         let digest = match expected.or(said.as_ref()) {
             Some(digest) => digest.clone(),
             None => Digest::sha256(&body),
         };
         check(&uri, &body, &digest)?;
-        let document = lighter_oci::Document::parse(&body).map_err(|error| Error::Answer {
-            url: shown(&uri),
-            why: format!("bad manifest: {error}"),
-        })?;
-        let kind = match media_type::is_index(&kind) || media_type::is_manifest(&kind) {
-            true => kind,
-            false => own_media_type(&document),
-        };
+        let kind = check_media_type(&uri, kind.as_deref(), &body)?;
         Ok(Resolved {
             descriptor: Descriptor::new(kind, digest, body.len() as u64),
             body: Some(body),
@@ -508,10 +495,46 @@ fn check(uri: &Uri, body: &[u8], expected: &Digest) -> Result<()> {
     }
 }
 
-fn own_media_type(document: &lighter_oci::Document) -> String {
-    let (said, default) = match document {
-        lighter_oci::Document::Index(index) => (index.media_type.clone(), media_type::OCI_INDEX),
-        lighter_oci::Document::Manifest(manifest) => (manifest.media_type.clone(), media_type::OCI_MANIFEST),
+/// What the answer says that the manifest is: a manifest or an index; none if it says nothing of it, as plain file servers do.
+fn said_media_type(uri: &Uri, answer: &Response<Incoming>) -> Result<Option<String>> {
+    let said = answer.headers().get(header::CONTENT_TYPE);
+    let kind = said.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match kind.split(';').next().unwrap_or_default().trim() {
+        "" | "application/json" | "application/octet-stream" | "text/plain" => Ok(None),
+        kind if media_type::is_index(kind) || media_type::is_manifest(kind) => Ok(Some(kind.to_owned())),
+        kind => Err(Error::MediaType {
+            url: shown(uri),
+            media_type: kind.to_owned(),
+        }),
+    }
+}
+
+/// What a manifest is, by what was said of it and by what it says itself; they must not differ.
+fn check_media_type(uri: &Uri, said: Option<&str>, body: &[u8]) -> Result<String> {
+    let bad = |why| Error::Answer { url: shown(uri), why };
+    let document =
+        lighter_oci::Document::parse(body).map_err(|error| bad(format!("bad manifest: {error}")))?;
+    let (own, default, is_one): (_, _, fn(&str) -> bool) = match document {
+        lighter_oci::Document::Index(index) => {
+            (index.media_type, media_type::OCI_INDEX, media_type::is_index)
+        }
+        lighter_oci::Document::Manifest(manifest) => (
+            manifest.media_type,
+            media_type::OCI_MANIFEST,
+            media_type::is_manifest,
+        ),
     };
-    said.unwrap_or_else(|| default.to_owned())
+    let own = own.filter(|own| !own.is_empty());
+    match (said, own) {
+        (Some(said), Some(own)) if said != own => Err(bad(format!(
+            "mediaType in manifest should be '{said}' not '{own}'"
+        ))),
+        (Some(said), _) if !is_one(said) => Err(bad(format!("it is called {said}, and is none"))),
+        (Some(said), _) => Ok(said.to_owned()),
+        (None, Some(own)) if !is_one(&own) => Err(Error::MediaType {
+            url: shown(uri),
+            media_type: own,
+        }),
+        (None, own) => Ok(own.unwrap_or_else(|| default.to_owned())),
+    }
 }

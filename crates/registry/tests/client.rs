@@ -416,3 +416,40 @@ async fn a_server_without_tls_is_spoken_to_plainly_at_once() {
     assert_eq!(of("GET /v2/absent/manifests/latest"), 1, "{log:?}");
     assert_eq!(server.strangers(), 2);
 }
+
+#[tokio::test]
+async fn what_is_called_something_else_than_a_manifest_is_refused() {
+    let check = async |body: &'static str, kind: &str, words: &str| {
+        let kind = kind.to_owned();
+        let server = Server::start(move |_| Reply::manifest(body.as_bytes(), &kind));
+        let name = reference(&server.image("x"));
+        let repository = Client::new(options()).repository(&name).unwrap();
+        // By its tag, as far as the answer's head tells, and by its digest.
+        let resolved = repository.resolve(&name).await;
+        let descriptor = Descriptor::new("", Digest::sha256(body.as_bytes()), body.len() as u64);
+        let error = repository.manifest(&descriptor).await.unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+        resolved
+    };
+    let words = "unsupported manifest media type and no default available: application/x-bad";
+    let plain = r#"{"schemaVersion":2,"manifests":[]}"#;
+    let odd = r#"{"schemaVersion":2,"mediaType":"application/x-bad","manifests":[]}"#;
+    assert!(matches!(
+        check(plain, "application/x-bad; charset=utf-8", words).await,
+        Err(Error::MediaType { .. })
+    ));
+    assert!(check(odd, "application/x-bad", words).await.is_err());
+    check(odd, "application/json", words).await.unwrap_err();
+    let words =
+        "mediaType in manifest should be 'application/vnd.oci.image.index.v1+json' not 'application/x-bad'";
+    check(odd, media_type::OCI_INDEX, words).await.unwrap();
+    check(plain, media_type::OCI_MANIFEST, "is none").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_blob_that_is_missing_is_no_missing_manifest() {
+    let server = Server::start(|_| Reply::error(404, "BLOB_UNKNOWN", "blob unknown to registry"));
+    let error = fetch(&server, b"blob").await.unwrap_err();
+    assert!(matches!(error, Error::NoBlob { .. }), "{error:?}");
+    assert!(error.to_string().contains(": unknown blob: "), "{error}");
+}
