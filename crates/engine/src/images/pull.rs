@@ -423,7 +423,20 @@ async fn answer(
 /// A failure of the layer in Docker's words.
 fn named(error: Error, reference: &Reference) -> Error {
     let name = reference.familiar_name();
+    let text = error.text();
+    let says = |words: &str| text.find(words);
+    if says(": unknown blob: ").is_some() {
+        return Error::system("unknown blob").with_source_hidden(error);
+    }
+    // What stands before it is the address.
+    if let Some(at) =
+        says("unsupported manifest media type").or_else(|| says("mediaType in manifest should be"))
+    {
+        return Error::system(&text[at..]).with_source_hidden(error);
+    }
     match error.kind {
+        // That the image is not for this platform is its own sentence.
+        Kind::NotFound if says("no matching manifest for ").is_some() => error,
         Kind::NotFound => Error::not_found(format!(
             "manifest for {} not found: manifest unknown: manifest unknown",
             reference.familiar()
@@ -446,5 +459,40 @@ impl Hidden for Error {
     fn with_source_hidden(self, cause: Error) -> Self {
         tracing::debug!(cause = cause.text(), "a pull failed");
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_in_dockers_words() {
+        let reference: Reference = "registry.example/a:t".parse().unwrap();
+        let check = |code, said: &str, expected: &str| {
+            let error = named(Error::from_layer(&tonic::Status::new(code, said)), &reference);
+            assert_eq!(error.text(), expected);
+        };
+        use tonic::Code;
+        check(
+            Code::NotFound,
+            "https://registry.example/v2/a/manifests/t: not found: manifest unknown",
+            "manifest for registry.example/a:t not found: manifest unknown: manifest unknown",
+        );
+        check(
+            Code::NotFound,
+            "https://registry.example/v2/a/blobs/sha256:00: unknown blob: blob unknown: blob unknown to registry",
+            "unknown blob",
+        );
+        check(
+            Code::InvalidArgument,
+            "https://registry.example/v2/a/manifests/t: unsupported manifest media type and no default available: application/x-bad",
+            "unsupported manifest media type and no default available: application/x-bad",
+        );
+        check(
+            Code::NotFound,
+            "no matching manifest for linux/arm64 in the manifest list entries",
+            "no matching manifest for linux/arm64 in the manifest list entries",
+        );
     }
 }
