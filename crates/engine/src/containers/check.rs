@@ -84,6 +84,11 @@ pub(super) fn links(host: &HostConfig, containers: &Index) -> Result<()> {
     ))
 }
 
+/// Whether any port is to be reached from outside.
+pub(super) fn publishes(host: &HostConfig) -> bool {
+    host.publish_all_ports || host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty())
+}
+
 /// Checks a further process.
 pub(super) fn exec(request: &ExecCreateRequest) -> Result<()> {
     environment(request.env.as_deref().unwrap_or_default())?;

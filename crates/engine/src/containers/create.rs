@@ -42,12 +42,21 @@ impl Engine {
             .map(names::check)
             .transpose()?
             .map(str::to_owned);
+        // Operating system, architecture, variant.
+        if let Some(asked) = platform.filter(|asked| asked.split('/').count() > 3) {
+            return Err(Error::invalid(format!(
+                "{asked:?}: cannot parse platform specifier: invalid argument"
+            )));
+        }
         if request.config.image.is_empty() {
             return Err(Error::invalid("no image specified"));
         }
         let image = self.image(&request.config.image).await?;
-        let warnings = check_platform(&image, platform)?;
+        let mut warnings = check_platform(&image, platform)?;
         let record = record(&self.inner, &image, request)?;
+        if record.host_config.network_mode == "host" && check::publishes(&record.host_config) {
+            warnings.push("Published ports are discarded when using host network mode".to_owned());
+        }
         let inner = self.inner.clone();
         // Goes to its end when the client is gone.
         let made = tokio::spawn(async move { make(&inner, name, record, &image).await });
@@ -284,9 +293,7 @@ fn check(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
     }
     let other = host.network_mode.starts_with("container:");
     if other || host.network_mode == "host" {
-        let some =
-            host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty()) || host.publish_all_ports;
-        if other && some {
+        if other && check::publishes(host) {
             return Err(Error::invalid(
                 "conflicting options: port publishing and the container type network mode",
             ));

@@ -39,13 +39,13 @@ pub struct ExecStartOptions {
     pub console_size: Option<[u32; 2]>,
 }
 
-/// A container in which a process can be started.
-fn active(container: &Container) -> Result<Arc<View>> {
+/// A container in which a process can be started; `name` is what the caller calls it.
+fn active<'a>(container: &'a Container, name: &'a str) -> Result<Arc<View>> {
     let (view, id) = (container.view(), &container.id);
     match view.state.phase {
         Phase::Running => Ok(view),
         Phase::Paused => Err(Error::conflict(format!(
-            "Container {id} is paused, unpause the container before exec"
+            "Container {name} is paused, unpause the container before exec"
         ))),
         Phase::Restarting => Err(Error::conflict(format!(
             "Container {id} is restarting, wait until the container is running"
@@ -58,7 +58,7 @@ impl Engine {
     /// Notes what is to be run in a container, and answers with the id that starts it.
     pub async fn exec_create(&self, name: &str, request: ExecCreateRequest) -> Result<String> {
         let container = self.inner.containers.find(name)?;
-        let view = active(&container)?;
+        let view = active(&container, name)?;
         check::exec(&request)?;
         // Here and not when it starts: then a client would have to read it on the stream.
         user_of(&view, &request)?;
@@ -86,7 +86,7 @@ impl Engine {
             .containers
             .find(&exec.container)
             .map_err(|_| not_running(&exec.container))?;
-        let view = active(&container)?;
+        let view = active(&container, &exec.container)?;
         let mut before = State::Created;
         exec.state.send_if_modified(|state| {
             before = *state;
@@ -311,7 +311,8 @@ fn not_running(container: &str) -> Error {
 
 /// What the layer said of an exec that does not run.
 fn refused(container: &str, status: &tonic::Status) -> Error {
-    if status.code() == Code::NotFound {
+    let ended = status.code() == Code::FailedPrecondition && status.message().contains("is not running");
+    if ended || status.code() == Code::NotFound {
         // Its container has ended and we have not been told yet.
         return not_running(container);
     }
