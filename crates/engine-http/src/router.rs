@@ -56,7 +56,8 @@ fn split_version<'a, 'b>(segments: &'a [&'b str]) -> Result<(Version, &'a [&'b s
     let Some((text, rest)) = versioned else {
         return Ok((Version::CURRENT, segments));
     };
-    let version = Version::parse(text).ok_or_else(Failure::page_not_found)?;
+    // Docker takes any digits and dots for a version.
+    let version = Version::parse(text).unwrap_or(Version(0, 0));
     let (Version(major, minor), Version(oldest_major, oldest_minor)) = (Version::CURRENT, Version::OLDEST);
     if version > Version::CURRENT {
         return Err(Failure::invalid(format!(
@@ -137,6 +138,7 @@ async fn dispatch(call: Call, segments: &[&str]) -> Result {
             "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.",
         )),
         ["plugins"] if get => Ok(crate::answer::json(&[(); 0])),
+        _ if method == Method::OPTIONS => Ok(crate::answer::status(StatusCode::OK).into()),
         _ => Err(Failure::page_not_found()),
     }
 }

@@ -10,9 +10,9 @@ use crate::hijack::Hijack;
 use crate::request::Call;
 
 pub(crate) async fn create(mut call: Call, id: &str) -> Result {
-    let request: ExecCreateRequest = call.json(true).await?;
+    let request: ExecCreateRequest = call.json(false).await?;
     if request.cmd.as_ref().is_none_or(Vec::is_empty) {
-        return Err(Failure::invalid("no exec command specified"));
+        return Err(Failure::invalid("No exec command specified"));
     }
     let id = call.engine.exec_create(id, request).await?;
     Ok(json_with(StatusCode::CREATED, &IdResponse { id }).into())

@@ -59,6 +59,11 @@ both! {
         );
         let (head, body) = ask(session, "GET /v1.10/info", "");
         assert_eq!(head.status, "400 Bad Request");
+        let (head, body_of_1) = ask(session, "GET /v1/info", "");
+        assert_eq!(head.status, "400 Bad Request");
+        assert!(body_of_1.contains("client version 1 is too old."), "{body_of_1}");
+        let (head, _) = ask(session, "OPTIONS /v1.51/info", "");
+        assert_eq!(head.status, "200 OK");
         assert!(body.contains("client version 1.10 is too old. Minimum supported API version is 1.24"), "{body}");
         for request in ["GET /vx/info", "GET /nope", "DELETE /info", "POST /_ping", "GET /v1.51/containers"] {
             let (head, body) = ask(session, request, "");
@@ -78,6 +83,7 @@ both! {
             ("GET /v1.51/containers/json?filters=x", "", "400 Bad Request", "invalid filter"),
             ("GET /v1.51/containers/nope/logs", "", "400 Bad Request", "Bad parameters: you must choose at least one stream"),
             ("GET /v1.51/images/nope/json", "", "404 Not Found", "No such image: nope:latest"),
+            ("POST /v1.51/containers/create?platform=a/b/c/d", "{\"Image\":\"busybox\"}", "400 Bad Request", "\"a/b/c/d\": cannot parse platform specifier: invalid argument"),
             ("GET /v1.51/exec/nope/json", "", "404 Not Found", "No such exec instance: nope"),
             ("POST /v1.51/exec/nope/start", "{}", "404 Not Found", "No such exec instance: nope"),
         ] {
@@ -139,6 +145,13 @@ both! {
             &json!({"Cmd": ["id"], "User": "nosuch"}).to_string(),
         );
         assert_eq!(message(&body), "unable to find user nosuch: no matching entries in passwd file");
+        for body in ["", "{}"] {
+            let (head, answer) = ask(session, &format!("POST /v1.51/containers/{id}/exec"), body);
+            assert_eq!(
+                (head.status.as_str(), message(&answer).as_str()),
+                ("400 Bad Request", "No exec command specified")
+            );
+        }
     }
 
     fn a_second_start_is_not_modified(session: &Session) {
