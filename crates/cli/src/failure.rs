@@ -94,6 +94,9 @@ impl From<std::io::Error> for Failure {
 fn hint(error: &Error) -> Option<&'static str> {
     match error {
         Error::NotRunning(_) => Some("start an engine (`lighterd`), or name one with -H or DOCKER_HOST"),
+        Error::Connect { .. } => {
+            Some("name an engine as unix:///path/of/its/socket or tcp://address:port, with -H or DOCKER_HOST")
+        }
         Error::Denied { .. } => Some("run as root, or as a member of the socket's group (usually `docker`)"),
         Error::Engine { message, .. } => hint_for(message),
         _ => None,
