@@ -55,7 +55,7 @@ impl Layer {
             ..Options::default()
         });
         let lease = match &pull.lease {
-            Some(id) => Held::given(id),
+            Some(id) => Held::given(namespace, id),
             None => Held::create(self, namespace).await?,
         };
         let pulled = self
@@ -149,12 +149,14 @@ impl Layer {
 struct Held {
     id: String,
     own: Option<(Layer, Leases)>,
+    namespace: String,
 }
 
 impl Held {
-    fn given(id: &str) -> Held {
+    fn given(namespace: &str, id: &str) -> Held {
         Held {
             id: id.to_owned(),
+            namespace: namespace.to_owned(),
             own: None,
         }
     }
@@ -166,7 +168,11 @@ impl Held {
         let labels = Labels::from([(EXPIRE_LABEL.to_owned(), end.to_string())]);
         leases.create(&id, labels).await?;
         let own = Some((layer.clone(), leases));
-        Ok(Held { id, own })
+        Ok(Held {
+            id,
+            own,
+            namespace: namespace.to_owned(),
+        })
     }
 
     fn id(&self) -> &str {
@@ -185,7 +191,13 @@ impl Drop for Held {
         if let Some((layer, leases)) = self.own.take()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            runtime.spawn(let_go(layer, leases, std::mem::take(&mut self.id)));
+            // The pull was given up half-way.
+            let content = layer.content(&self.namespace, None);
+            let ended = let_go(layer, leases, std::mem::take(&mut self.id));
+            runtime.spawn(async move {
+                ended.await;
+                lighter_images::discard_empty(content.as_ref()).await;
+            });
         }
     }
 }

@@ -27,6 +27,15 @@ pub enum Error {
         #[source]
         source: lighter_archive::Error,
     },
+    /// What came is not the layer.
+    #[error("filesystem layer verification failed for digest {layer}")]
+    Layer {
+        /// Its digest.
+        layer: Digest,
+        /// What came.
+        #[source]
+        source: lighter_content::Error,
+    },
     /// A layer holds something else than the image's config says.
     #[error("wrong diff id {actual} calculated on extraction of layer {layer}, {expected} was expected")]
     DiffId {
@@ -73,7 +82,9 @@ impl Error {
             Error::Content(error) => error.kind(),
             Error::Snapshots(error) => error.kind(),
             Error::Unpack { source, .. } if source.is_disk_full() => Kind::Exhausted,
-            Error::Unpack { .. } | Error::DiffId { .. } | Error::Document { .. } => Kind::FailedPrecondition,
+            Error::Unpack { .. } | Error::Layer { .. } | Error::DiffId { .. } | Error::Document { .. } => {
+                Kind::FailedPrecondition
+            }
             Error::NoPlatform { .. } => Kind::NotFound,
             Error::NotAnImage(_) => Kind::InvalidArgument,
             Error::Removed => Kind::Unavailable,

@@ -63,17 +63,38 @@ pub(crate) async fn abort(content: &dyn ContentStore, descriptor: &Descriptor, k
 
 /// Throws away what pulls left to be resumed and nobody resumes now: there is no room for it.
 pub(crate) async fn abort_idle(content: &dyn ContentStore) {
-    let left = content.list_statuses(&[]).await.unwrap_or_default();
-    for ingest in left {
-        let kinds = ["layer", "config", "manifest", "index"];
-        if kinds
-            .iter()
-            .any(|kind| ingest.name.starts_with(&format!("{kind}-sha")))
-        {
-            // One that is being written stays.
-            let _ = content.abort(&ingest.name).await;
-        }
+    for ingest in left(content).await {
+        // One that is being written stays.
+        let _ = content.abort(&ingest.name).await;
     }
+}
+
+/// Throws away the ingests of pulls that have no bytes: for after a pull whose future was dropped, which could not do it itself. What
+/// another pull writes stays.
+pub async fn discard_empty(content: &dyn ContentStore) {
+    let discard = async {
+        let mut is_written = true;
+        while std::mem::take(&mut is_written) {
+            for ingest in left(content).await.iter().filter(|ingest| ingest.offset == 0) {
+                let locked = content.abort(&ingest.name).await;
+                is_written |= matches!(locked, Err(ContentError::IngestLocked(_)));
+            }
+            if is_written {
+                // By a task of the dropped pull that has not ended yet, or by another pull that has just begun.
+                tokio::time::sleep(LAST_WRITE_PAUSE).await;
+            }
+        }
+    };
+    // What is empty for longer is somebody's who waits for a slow server.
+    let _ = tokio::time::timeout(LAST_WRITE, discard).await;
+}
+
+/// The ingests that pulls made.
+async fn left(content: &dyn ContentStore) -> Vec<Status> {
+    let kinds = ["layer-", "config-", "manifest-", "index-"];
+    let mut left = content.list_statuses(&[]).await.unwrap_or_default();
+    left.retain(|ingest| kinds.iter().any(|kind| ingest.name.starts_with(kind)));
+    left
 }
 
 /// Downloads what `writer` still lacks of `descriptor`, and commits it with `labels`. `wrote` is told how far it is. What was resumed

@@ -184,7 +184,14 @@ impl Download {
                 flow.wrote();
                 meter.at(offset);
             };
-            fetch::download(&self.repository, content, layer, writer, source, &mut wrote).await?;
+            let came = fetch::download(&self.repository, content, layer, writer, source, &mut wrote).await;
+            came.map_err(|error| match error {
+                Error::Content(source @ lighter_content::Error::Digest { .. }) => Error::Layer {
+                    layer: layer.digest.clone(),
+                    source,
+                },
+                error => error,
+            })?;
             self.progress
                 .send(&layer.digest, State::Downloaded, layer.size, layer.size);
             flow.finish();

@@ -17,6 +17,7 @@ mod read;
 mod unpack;
 
 pub use error::{Error, Result};
+pub use fetch::discard_empty;
 pub use labels::{SOURCE_LABEL, UNCOMPRESSED_LABEL};
 pub use progress::{Event, Progress, State};
 pub use pull::{Pulled, Request, Stores, Unpack, pull};

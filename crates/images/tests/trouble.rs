@@ -147,10 +147,7 @@ async fn a_layer_with_a_wrong_digest_leaves_nothing() {
         });
         let (result, _) = home.pull(&bad.name(), options()).await;
         let error = result.unwrap_err();
-        let told = matches!(
-            &error,
-            Error::Content(ContentError::Digest { .. }) | Error::Unpack { .. }
-        );
+        let told = matches!(&error, Error::Layer { .. } | Error::Unpack { .. });
         assert!(told, "{error:?}");
         assert!(
             home.snapshotter()
@@ -290,6 +287,35 @@ async fn a_pull_that_is_dropped_stops_and_the_next_goes_on() {
     let (result, _) = home.pull(&bad.name(), options()).await;
     let chain_id = result.unwrap().chain_id.unwrap();
     assert_eq!(home.look(&chain_id, "cat base mid top").await, "base\nmid\ntop\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_that_is_dropped_before_a_byte_came_leaves_nothing() {
+    let (layout, home) = (Layout::new(), Home::new());
+    let (layers, manifest) = image(&layout);
+    let bad = Bad::serve(&layout, &manifest);
+    bad.spoil(&layers[1].0.digest, |_, reply| Reply {
+        stall: Some(0),
+        ..reply
+    });
+    {
+        let name = bad.name();
+        let pulling = home.pull(&name, options());
+        let middle = &layers[1].0.digest;
+        let begun = async {
+            let is_it = |status: &lighter_content::Status| status.expected.as_ref() == Some(middle);
+            while !home.store().list_statuses(&[]).await.unwrap().iter().any(is_it) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            _ = pulling => panic!("it cannot end"),
+            () = begun => {}
+        }
+    }
+    lighter_images::discard_empty(home.store().as_ref()).await;
+    let left = home.store().list_statuses(&[]).await.unwrap();
+    assert!(left.iter().all(|status| status.offset > 0), "{left:?}");
 }
 
 /// Where the second half of the next test finds its small disk.
