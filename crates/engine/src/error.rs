@@ -94,16 +94,6 @@ impl Error {
         }
     }
 
-    /// What a call to the layer below that had the runtime do something answered. Source: Docker's client for containerd names
-    /// the class of an error behind it, and users know its texts so.
-    pub fn from_runtime(status: &tonic::Status) -> Self {
-        let mut error = Self::from_layer(status);
-        if status.code() == tonic::Code::Unknown && !error.message.ends_with(": unknown") {
-            error.message.push_str(": unknown");
-        }
-        error
-    }
-
     /// What a call to the layer below answered.
     pub fn from_layer(status: &tonic::Status) -> Self {
         use tonic::Code;

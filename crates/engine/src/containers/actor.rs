@@ -176,7 +176,7 @@ impl Actor {
     async fn unpause(&mut self) -> Result<()> {
         let id = self.record.id.clone();
         if self.state.phase != Phase::Paused {
-            return Err(Error::conflict(format!("container {id} is not paused")));
+            return Err(Error::conflict(format!("Container {id} is not paused")));
         }
         let asked = lighter_containerd_api::tasks::ResumeTaskRequest {
             container_id: id.clone(),
@@ -201,7 +201,14 @@ impl Actor {
                 "Renaming a container with the same name as its current name",
             ));
         }
-        self.inner.containers.reserve(&name, &self.record.id)?;
+        let taken = |mut error: Error| {
+            error.message = format!("Error when allocating new name: {}", error.message);
+            error
+        };
+        self.inner
+            .containers
+            .reserve(&name, &self.record.id)
+            .map_err(taken)?;
         self.record.name.clone_from(&name);
         if let Err(error) = self.inner.store.put(&self.record).await {
             self.inner.containers.release(&name, &self.record.id);

@@ -316,7 +316,7 @@ fn refused(container: &str, status: &tonic::Status) -> Error {
         // Its container has ended and we have not been told yet.
         return not_running(container);
     }
-    let mut error = Error::from_runtime(status);
+    let mut error = Error::from_layer(status);
     // A layer may say before it which of its own processes it was, which means nothing to the user.
     if let Some(place) = error.message.find("OCI runtime exec failed") {
         error.message.replace_range(..place, "");

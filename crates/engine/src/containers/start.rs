@@ -344,7 +344,7 @@ fn process_of(inner: &crate::Inner, mode: &str, what: &str) -> Result<Option<u32
 
 /// What the layer said of a process that could not be run. One that cannot be run as it is written is the request's fault.
 pub(crate) fn failed(what: &str, status: &Status) -> Error {
-    let mut error = Error::from_runtime(status);
+    let mut error = Error::from_layer(status);
     error.message = format!("{what}: {}", error.message);
     error.kind = match exit_code(&error) {
         FAILED if error.kind == Kind::Unavailable => Kind::Unavailable,

@@ -63,11 +63,14 @@ pub(crate) fn signal(text: &str) -> Result<i32> {
 impl Engine {
     /// Sends a signal, SIGKILL unless another is named.
     pub async fn kill(&self, name: &str, wanted: Option<&str>) -> Result<()> {
+        let container = self.inner.containers.find(name)?;
         let number = match wanted {
             None | Some("") => SIGKILL,
-            Some(text) => signal(text)?,
+            Some(text) => signal(text).map_err(|mut error| {
+                error.message = format!("cannot kill container: {name}: {}", error.message);
+                error
+            })?,
         };
-        let container = self.inner.containers.find(name)?;
         container
             .ask(|reply| Command::Kill {
                 signal: number,
