@@ -21,7 +21,7 @@ pub(crate) fn find(name: &str, environment: &[String]) -> Result<PathBuf> {
         return match runnable(Path::new(name)) {
             Ok(()) => Ok(PathBuf::from(name)),
             Err(Errno::ACCESS) => Err(failed("permission denied".into())),
-            Err(Errno::ISDIR) => Err(failed("is a directory".into())),
+            Err(Errno::ISDIR) => Err(failed("is a directory: permission denied".into())),
             Err(error) => Err(failed(format!("stat {name}: {}", words(error)))),
         };
     }
