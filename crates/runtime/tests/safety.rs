@@ -42,7 +42,10 @@ fn cve_2024_21626_no_descriptor_and_no_directory_leak() {
     let host = Host::new();
     let mut config = host.config(&["sh", "-c", "ls /proc/self/fd"]);
     host.write(&config);
-    let text = host.ok("exec 7</ 8</etc/passwd; runc run c; runc run -d --pid-file /run/pid c </dev/null >/run/o; cat /run/o; runc delete -f c");
+    let text = host.ok(
+        "exec 7</ 8</etc/passwd; runc run c; runc run -d --pid-file /run/pid c </dev/null >/run/o; \
+         within 'runc state c | grep stopped' >/dev/null; cat /run/o; runc delete -f c",
+    );
     // 3 is the directory that `ls` reads.
     assert_eq!(
         text.split_whitespace().collect::<Vec<_>>(),
