@@ -119,7 +119,8 @@ fn a_terminal_is_a_terminal(ctr: &Path) {
     words.extend(["--cgroup", &cgroup, "--rootfs", &rootfs, "one", "/bin/sh"]);
     let mut terminal = Terminal::start(layer.command(&words));
     // The client tells the size when the task has been started: the shell may be there before it.
-    terminal.send("until [ \"$(/bin/stty size)\" = \"24 80\" ]; do /bin/sleep 0.05; done; /bin/echo $((6*7))\r");
+    terminal
+        .send("until [ \"$(/bin/stty size)\" = \"24 80\" ]; do /bin/sleep 0.05; done; /bin/echo $((6*7))\r");
     terminal.expect("42\r");
     // Only once it runs is Ctrl-C a signal: the shell's own line editor reads it as a key.
     terminal.send("/bin/sh -c '/bin/echo ready; exec /bin/sleep 1000'\r");

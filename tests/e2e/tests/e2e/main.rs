@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod exit_codes;
+mod fsyncs;
 mod images;
 mod interact;
 mod lifecycle;
