@@ -74,7 +74,7 @@ fn a_program_that_cannot_be_run_is_told_at_create() {
     for (name, reason) in [
         ("nope", "executable file not found in $PATH"),
         ("/nope", "stat /nope: no such file or directory"),
-        ("/etc", "is a directory"),
+        ("/etc", "is a directory: permission denied"),
         ("/etc/passwd", "permission denied"),
     ] {
         host.write(&host.config(&[name]));
