@@ -70,9 +70,13 @@ impl Host {
             # bash reaps the orphans of the host while it waits.
             while :; do wait -n || :; sleep infinity & wait $!; done"
         );
-        // The private propagation keeps every mount inside; --kill-child ends the host with this process.
-        let mut init = Command::new("unshare")
+        // The private propagation keeps every mount inside. The host ends with this process, however that ends: `setpriv` has
+        // `unshare` killed, which has its child killed.
+        let mut init = Command::new("setpriv")
             .args([
+                "--pdeathsig",
+                "KILL",
+                "unshare",
                 "-mnpuif",
                 "--propagation",
                 "private",
@@ -86,7 +90,7 @@ impl Host {
             // It complains when its child is killed, which is how every host ends.
             .stderr(Stdio::null())
             .spawn()
-            .expect("starting unshare");
+            .expect("starting setpriv and unshare");
         let mut line = String::new();
         let stdout = init.stdout.take().expect("stdout is a pipe");
         BufReader::new(stdout)
