@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may")]
 
+#[macro_use]
 mod support;
 
 use std::io::{BufRead as _, BufReader};
@@ -9,15 +10,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use lighter_harness::{OutputExt as _, Terminal, eventually};
-use support::{Layer, ctr_1, ctr_2};
-
-/// Each test with both clients.
-macro_rules! with_both_clients {
-    ($($name:ident)*) => {
-        mod ctr_1_6 { $(#[test] fn $name() { super::$name(&super::ctr_1()); })* }
-        mod ctr_2_1 { $(#[test] fn $name() { super::$name(&super::ctr_2()); })* }
-    };
-}
+use support::{Layer, ctr_1};
 
 with_both_clients! {
     the_server_and_its_namespaces_are_shown

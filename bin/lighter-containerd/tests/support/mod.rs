@@ -1,11 +1,19 @@
 //! The layer on a host of its own, and a real `ctr` for it.
 
-#![allow(dead_code, reason = "each suite uses a part of it")]
+#![allow(dead_code, unused_macros, reason = "each suite uses a part of it")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use lighter_harness::{Host, Machine, Output, OutputExt as _, eventually};
+
+/// Each test with both clients.
+macro_rules! with_both_clients {
+    ($($name:ident)*) => {
+        mod ctr_1_6 { $(#[test] fn $name() { super::$name(&super::support::ctr_1()); })* }
+        mod ctr_2_1 { $(#[test] fn $name() { super::$name(&super::support::ctr_2()); })* }
+    };
+}
 
 /// Debian's containerd 1.6.
 pub(crate) fn ctr_1() -> PathBuf {

@@ -1,6 +1,5 @@
 //! The task that owns a container: it takes one command at a time, and nobody else changes the container's state.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -135,16 +134,7 @@ impl Actor {
 
     /// Tells the world what was done.
     pub(super) fn event(&self, action: &str, more: &[(&str, String)]) {
-        let mut attributes: BTreeMap<String, String> = self
-            .record
-            .config
-            .labels
-            .iter()
-            .flatten()
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
-        attributes.insert("image".to_owned(), self.record.config.image.clone());
-        attributes.insert("name".to_owned(), self.record.name.clone());
+        let mut attributes = self.record.attributes();
         attributes.extend(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
         self.inner
             .events

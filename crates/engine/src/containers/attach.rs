@@ -122,7 +122,7 @@ impl Engine {
                 Met::Socket(socket, wish) => connect(&socket, wish).await?,
             }),
         };
-        let attributes = super::stop::attributes(&view);
+        let attributes = view.record.attributes();
         self.inner
             .events
             .publish("container", "attach", container.id.clone(), attributes);

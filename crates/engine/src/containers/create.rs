@@ -1,6 +1,6 @@
 //! From a request to a record.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 
@@ -391,15 +391,7 @@ async fn make(inner: &Arc<Inner>, name: Option<String>, mut record: Record, imag
         return Err(error);
     }
     failpoint::hit("engine.create.recorded");
-    let mut attributes: BTreeMap<_, _> = record
-        .config
-        .labels
-        .clone()
-        .unwrap_or_default()
-        .into_iter()
-        .collect();
-    attributes.insert("image".to_owned(), record.config.image.clone());
-    attributes.insert("name".to_owned(), record.name.clone());
+    let attributes = record.attributes();
     Actor::spawn(inner, record, State::default());
     inner
         .events

@@ -21,7 +21,7 @@ use registry::{Exec, State};
 
 use super::attach::{Connection, Wish};
 use super::detach::Keys;
-use super::{Attached, Container, Phase, View, check, exit, start, stop};
+use super::{Attached, Container, Phase, View, check, exit, start};
 use crate::spec::{self, user};
 use crate::{Engine, Error, Kind, Result};
 
@@ -294,7 +294,7 @@ impl Engine {
     }
 
     fn tell(&self, view: &View, exec: &Exec, action: &str, code: Option<i64>) {
-        let mut attributes = stop::attributes(view);
+        let mut attributes = view.record.attributes();
         attributes.insert("execID".to_owned(), exec.id.clone());
         if let Some(code) = code {
             attributes.insert("exitCode".to_owned(), code.to_string());

@@ -11,7 +11,7 @@ use tonic::Code;
 use super::actor::{Actor, Command};
 use super::{Phase, restart};
 use crate::layer::Layer;
-use crate::{Error, Result};
+use crate::{Error, Inner, Result};
 
 /// After a failed question to the layer, before it is asked again; doubled each time.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -112,6 +112,21 @@ pub(crate) async fn discard_record(layer: &Layer, id: &str) -> Result<()> {
     }
 }
 
+/// Takes away what a run has outside the engine's database: task, record in the layer, network. Goes on after errors and reports
+/// the first.
+pub(super) async fn end_run(inner: &Inner, id: &str) -> Result<()> {
+    let things = async {
+        let task = discard(&inner.layer, id).await;
+        task.and(discard_record(&inner.layer, id).await)
+    };
+    let network = async {
+        let torn = inner.network.teardown(id).await;
+        torn.map_err(|error| Error::system("network").with_source(error))
+    };
+    let (things, network) = tokio::join!(things, network);
+    things.and(network)
+}
+
 impl Actor {
     /// Has this run's end told to us.
     pub(super) fn watch(&mut self) {
@@ -145,7 +160,7 @@ impl Actor {
         // Before the layer forgets it.
         let recorded = self.keep().await;
         failpoint::hit("engine.exit.recorded");
-        self.clean_up().await;
+        let ended = self.clean_up().await;
         if recorded.is_err() {
             self.keep_or_warn().await;
         }
@@ -170,7 +185,7 @@ impl Actor {
         }
         if self.record.host_config.auto_remove {
             self.event("die", &details);
-            if let Err(error) = self.remove().await {
+            if let Err(error) = self.take_away(ended).await {
                 tracing::warn!(
                     error = error.text(),
                     id = self.record.id,
@@ -183,26 +198,18 @@ impl Actor {
         self.event("die", &details);
     }
 
-    /// Takes away what a run had: task, record in the layer, network, processes that joined. Goes on after errors.
-    pub(super) async fn clean_up(&mut self) {
-        let id = self.record.id.clone();
+    /// Takes away what a run had, also the processes that joined. Whether nothing of it is left.
+    pub(super) async fn clean_up(&mut self) -> bool {
+        let id = &self.record.id;
         if let Some(container) = self.container() {
             container.hub.close();
         }
-        self.inner.execs.forget(&id);
-        let layer = self.inner.layer.clone();
-        let things = async {
-            let task = discard(&layer, &id).await;
-            task.and(discard_record(&layer, &id).await)
-        };
-        let network = async {
-            let torn = self.inner.network.teardown(&id).await;
-            torn.map_err(|error| Error::system("network").with_source(error))
-        };
-        let (things, network) = tokio::join!(things, network);
-        for error in [things.err(), network.err()].into_iter().flatten() {
+        self.inner.execs.forget(id);
+        let ended = end_run(&self.inner, id).await;
+        if let Err(error) = &ended {
             tracing::warn!(error = error.text(), id, "after the end of a container");
         }
+        ended.is_ok()
     }
 
     pub(super) async fn keep_or_warn(&self) {

@@ -7,6 +7,7 @@ use lighter_engine_api::PortMap;
 use lighter_network::{Endpoint, EndpointRequest, PortRequest, Protocol};
 
 use super::Record;
+use super::start::process_of;
 use crate::{Error, Inner, Result};
 
 /// Where a container's traffic goes.
@@ -62,24 +63,12 @@ pub(super) async fn set_up(inner: &Inner, record: &Record) -> Result<Place> {
             let request = request(record)?;
             inner.network.setup(request).await.map(Place::Own).map_err(wrong)
         }
-        other => match other.strip_prefix("container:") {
-            Some(name) => joined(inner, name).map(Place::Other),
+        other => match process_of(inner, other, "network")? {
+            Some(pid) => Ok(Place::Other(pid)),
             None => Err(Error::not_found(format!(
                 "failed to set up container networking: network {other} not found"
             ))),
         },
-    }
-}
-
-fn joined(inner: &Inner, name: &str) -> Result<u32> {
-    let view = inner.containers.find(name)?.view();
-    match view.state.phase.alive() {
-        true => Ok(view.state.pid),
-        false => Err(Error::conflict(format!(
-            "cannot join network namespace of a non running container: container {} is {}",
-            view.record.name,
-            view.state.phase.word()
-        ))),
     }
 }
 

@@ -34,6 +34,16 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// What events say of it: its labels, its image and its name.
+    pub(crate) fn attributes(&self) -> BTreeMap<String, String> {
+        let labels = self.config.labels.iter().flatten();
+        let own = [("image", &self.config.image), ("name", &self.name)];
+        labels
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .chain(own.map(|(key, value)| (key.to_owned(), value.clone())))
+            .collect()
+    }
+
     /// Whether the json-file log is written.
     pub(crate) fn logs_to_file(&self) -> bool {
         self.host_config.log_config.kind == "json-file"

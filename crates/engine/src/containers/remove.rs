@@ -7,7 +7,7 @@ use lighter_stdx::failpoint;
 use tonic::Code;
 
 use super::actor::{Actor, Command};
-use super::exit::{discard, discard_record};
+use super::exit::end_run;
 use super::{Phase, RemoveOptions};
 use crate::images::SNAPSHOTTER;
 use crate::{Engine, Error, Inner, Kind, Result};
@@ -61,6 +61,11 @@ impl Actor {
                 self.record.name
             )));
         }
+        self.take_away(false).await
+    }
+
+    /// The removal itself; `ended` is whether nothing of a run is left.
+    pub(super) async fn take_away(&mut self, ended: bool) -> Result<()> {
         self.record.removing = true;
         self.state.phase = Phase::Removing;
         self.publish();
@@ -74,7 +79,10 @@ impl Actor {
             );
         }
         failpoint::hit("engine.remove.marked");
-        let gone = wipe(&self.inner, &self.record.id).await;
+        let gone = match ended {
+            true => erase(&self.inner, &self.record.id).await,
+            false => wipe(&self.inner, &self.record.id).await,
+        };
         failpoint::hit("engine.remove.wiped");
         let durable = !self.record.host_config.auto_remove;
         let forgotten = match gone {
@@ -100,23 +108,22 @@ impl Actor {
 
 /// Removes all that a container has outside the engine's database. Goes on after errors and reports the first.
 pub(super) async fn wipe(inner: &Inner, id: &str) -> Result<()> {
-    let layer = &inner.layer;
-    let things = async {
-        let task = discard(layer, id).await;
-        let record = discard_record(layer, id).await;
+    let ended = end_run(inner, id).await;
+    let erased = erase(inner, id).await;
+    ended.map_err(|error| unremoved(id, error)).and(erased)
+}
+
+/// Removes what a container without a run has there: its layer and its files.
+async fn erase(inner: &Inner, id: &str) -> Result<()> {
+    let snapshot = async {
         let asked = RemoveSnapshotRequest {
             snapshotter: SNAPSHOTTER.into(),
             key: id.to_owned(),
         };
-        let snapshot = match layer.snapshots().remove(asked).await {
+        match inner.layer.snapshots().remove(asked).await {
             Err(status) if status.code() != Code::NotFound => Err(Error::from_layer(&status)),
             _ => Ok(()),
-        };
-        task.and(record).and(snapshot)
-    };
-    let network = async {
-        let torn = inner.network.teardown(id).await;
-        torn.map_err(|error| Error::system("network").with_source(error))
+        }
     };
     let dir = inner.config.container_dir(id);
     let files = async {
@@ -127,9 +134,10 @@ pub(super) async fn wipe(inner: &Inner, id: &str) -> Result<()> {
             _ => Ok(()),
         }
     };
-    let (things, network, files) = tokio::join!(things, network, files);
-    let id = id.to_owned();
-    let wrap =
-        |error: Error| Error::system(format!("container {id}: failed to remove it")).with_source(error);
-    things.and(network).and(files).map_err(wrap)
+    let (snapshot, files) = tokio::join!(snapshot, files);
+    snapshot.and(files).map_err(|error| unremoved(id, error))
+}
+
+fn unremoved(id: &str, error: Error) -> Error {
+    Error::system(format!("container {id}: failed to remove it")).with_source(error)
 }

@@ -327,7 +327,7 @@ fn bytes(text: &str) -> Option<u64> {
 }
 
 /// The process whose namespace a mode `container:NAME` means.
-fn process_of(inner: &crate::Inner, mode: &str, what: &str) -> Result<Option<u32>> {
+pub(super) fn process_of(inner: &crate::Inner, mode: &str, what: &str) -> Result<Option<u32>> {
     let Some(name) = mode.strip_prefix("container:") else {
         return Ok(None);
     };

@@ -123,9 +123,12 @@ impl Engine {
             self.end(container).await?;
         }
         if let Some(view) = Some(container.view()).filter(|view| !view.removed) {
-            self.inner
-                .events
-                .publish("container", "stop", container.id.clone(), attributes(&view));
+            self.inner.events.publish(
+                "container",
+                "stop",
+                container.id.clone(),
+                view.record.attributes(),
+            );
         }
         Ok(())
     }
@@ -167,7 +170,7 @@ impl Engine {
             "container",
             "restart",
             container.id.clone(),
-            attributes(&container.view()),
+            container.view().record.attributes(),
         );
         Ok(())
     }
@@ -210,15 +213,6 @@ impl Engine {
         let resized = self.inner.layer.tasks().resize_pty(asked).await;
         resized.map(drop).map_err(|status| Error::from_layer(&status))
     }
-}
-
-pub(super) fn attributes(view: &super::View) -> std::collections::BTreeMap<String, String> {
-    let labels = view.record.config.labels.clone().unwrap_or_default();
-    let own = [("image", &view.record.config.image), ("name", &view.record.name)];
-    labels
-        .into_iter()
-        .chain(own.map(|(key, value)| (key.to_owned(), value.clone())))
-        .collect()
 }
 
 /// Waits until a container does not run; for ever without `patience`. Whether it came to that.

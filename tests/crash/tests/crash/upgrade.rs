@@ -1,6 +1,6 @@
 //! The binaries are replaced and the daemons restarted.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lighter_harness::{Engine, Kind, Options, dist};
 
@@ -19,10 +19,21 @@ fn copy(to: &Path) {
     }
 }
 
+/// A directory that goes, whatever becomes of the test.
+struct Programs(PathBuf);
+
+impl Drop for Programs {
+    fn drop(&mut self) {
+        // Nobody is left who could do more about it.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 #[test]
 fn replaced_binaries_and_a_restart_are_an_upgrade() {
     let programs = Path::new("/var/tmp").join(format!("lighter-upgrade-{}", std::process::id()));
     copy(&programs);
+    let _goes = Programs(programs.clone());
     let options = Options {
         programs: Some(programs.clone()),
         ..Options::default()
@@ -59,6 +70,4 @@ fn replaced_binaries_and_a_restart_are_an_upgrade() {
     }
     prober.finish("the published port over an upgrade", 0);
     session.docker(&["rm", "-f", "web"]).ok();
-    drop(session);
-    std::fs::remove_dir_all(&programs).expect("removing the copy");
 }
