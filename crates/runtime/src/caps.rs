@@ -3,6 +3,7 @@
 use crate::config::Capabilities;
 use crate::error::{Context, Result};
 use lighter_sys::caps;
+use serde::{Deserialize, Serialize};
 
 /// In the order of the kernel's numbers.
 const NAMES: [&str; 41] = [
@@ -65,8 +66,9 @@ fn mask(names: &[String]) -> u64 {
         .fold(0, |mask, number| mask | 1 << number)
 }
 
-/// The five sets as masks, limited to what we have ourselves.
-#[derive(Debug, Clone, Copy, Default)]
+/// The five sets as masks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Sets {
     bounding: u64,
     effective: u64,
@@ -84,6 +86,23 @@ impl Sets {
             inheritable: mask(&from.inheritable),
             permitted: mask(&from.permitted),
             ambient: mask(&from.ambient),
+        }
+    }
+
+    /// The names again.
+    pub(crate) fn names(self) -> Capabilities {
+        let list = |mask: u64| {
+            names()
+                .enumerate()
+                .filter_map(|(number, name)| (mask & (1 << number) != 0).then_some(name))
+                .collect()
+        };
+        Capabilities {
+            bounding: list(self.bounding),
+            effective: list(self.effective),
+            inheritable: list(self.inheritable),
+            permitted: list(self.permitted),
+            ambient: list(self.ambient),
         }
     }
 

@@ -9,6 +9,8 @@ use lighter_cgroups::Resources;
 use lighter_seccomp::Profile;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::attributes::{CpuAffinity, IoPriority, MemoryPolicy, Scheduler};
+
 /// The whole document.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -88,6 +90,15 @@ pub(crate) struct Process {
     /// SELinux label.
     #[serde(deserialize_with = "null")]
     pub(crate) selinux_label: String,
+    /// How it is scheduled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scheduler: Option<Scheduler>,
+    /// How urgent its reads and writes are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) io_priority: Option<IoPriority>,
+    /// Where later processes run.
+    #[serde(rename = "execCPUAffinity", skip_serializing_if = "Option::is_none")]
+    pub(crate) exec_cpu_affinity: Option<CpuAffinity>,
 }
 
 /// Size of a terminal in characters.
@@ -138,7 +149,7 @@ pub(crate) struct Capabilities {
 }
 
 /// A resource limit.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Rlimit {
     /// `RLIMIT_NOFILE`, ...
@@ -254,6 +265,8 @@ pub(crate) struct Linux {
     pub(crate) mount_label: String,
     /// Execution domain.
     pub(crate) personality: Option<Personality>,
+    /// Which nodes memory comes from.
+    pub(crate) memory_policy: Option<MemoryPolicy>,
     /// Offsets of a new time namespace.
     #[serde(deserialize_with = "null")]
     pub(crate) time_offsets: BTreeMap<String, TimeOffset>,
@@ -309,11 +322,14 @@ pub(crate) struct Device {
 }
 
 /// Execution domain.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Personality {
     /// `LINUX` or `LINUX32`.
     pub(crate) domain: String,
+    /// None is supported.
+    #[serde(deserialize_with = "null", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) flags: Vec<String>,
 }
 
 /// Offset of a clock.

@@ -8,13 +8,14 @@ use lighter_cgroups::{Group, Layout, Version};
 use lighter_sys::{namespace as ns, process as p};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
+use crate::attributes::{Attributes, Inherited};
 use crate::config::{Hooks, IdMapping, Linux, Process, Spec};
 use crate::error::{Context, Error, Result};
 use crate::init::{self, Birth};
 use crate::namespaces::Namespaces;
 use crate::state::{FIFO, FILTER, Home, Record, process_times};
 use crate::sync::{Channel, Said};
-use crate::{console, hooks};
+use crate::{console, hooks, identity};
 
 /// What `create` and `run` are asked for.
 #[derive(Debug, Default)]
@@ -169,6 +170,9 @@ impl Made<'_> {
             .process
             .as_ref()
             .ok_or(Error::Config("process property must not be empty".into()))?;
+        identity::check_limits(&process.rlimits)?;
+        let inherited = Inherited::new(process, linux);
+        let attributes = Attributes::new(process, &inherited, false)?;
         let namespaces = Namespaces::open(&linux.namespaces)?;
         check_namespaces(spec, linux, &namespaces)?;
         let rootfs = rootfs_of(&options.bundle, spec)?;
@@ -180,6 +184,7 @@ impl Made<'_> {
             None => None,
         };
         let mut record = self.record(options, spec, linux, &rootfs, &group);
+        record.inherited = inherited;
         record.seccomp_flags = filter.as_ref().map(|filter| filter.flags);
         // From here on a runtime that is killed leaves a trace by which `delete` finds the cgroup.
         self.home.save(&record)?;
@@ -220,6 +225,7 @@ impl Made<'_> {
                     spec,
                     linux,
                     process,
+                    attributes: &attributes,
                     rootfs: &rootfs,
                     id: &options.id,
                     namespaces: &namespaces,
@@ -245,6 +251,9 @@ impl Made<'_> {
         }
         if namespaces.new & ns::USER != 0 {
             map_ids(pid, linux)?;
+            if let Some(score) = process.oom_score_adj {
+                identity::oom_score(pid, score)?;
+            }
         }
         let joins = group.joins()?;
         let borrowed: Vec<_> = joins.iter().map(AsFd::as_fd).collect();
@@ -272,6 +281,12 @@ impl Made<'_> {
                     });
                 }
             }
+        }
+        if namespaces.has(ns::USER) {
+            identity::limits(pid, &process.rlimits).map_err(|error| Error::Inside {
+                init: true,
+                text: lighter_stdx::error::chain(&error),
+            })?;
         }
         self.home.save(&record)?;
         if let Some(socket) = pidfd_socket {

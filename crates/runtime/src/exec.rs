@@ -10,6 +10,7 @@ use lighter_sys::{exec::Strings, namespace as ns, process as p};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::attributes::Attributes;
 use crate::config::Process;
 use crate::create::{process_of, write_pid_file};
 use crate::error::{Context, Error, Result};
@@ -51,10 +52,12 @@ pub(crate) struct Started {
 pub(crate) fn process(options: &Options, record: &Record) -> Result<Process> {
     if let Some(path) = &options.process {
         let text = fs::read(path).on("read", path)?;
-        return serde_json::from_slice(&text).map_err(|source| Error::Parse {
+        let mut process = serde_json::from_slice(&text).map_err(|source| Error::Parse {
             path: path.clone(),
             source,
-        });
+        })?;
+        record.inherited.complete(&mut process);
+        return Ok(process);
     }
     let mut process = process_of(&record.bundle)?;
     process.args.clone_from(&options.args);
@@ -64,22 +67,29 @@ pub(crate) fn process(options: &Options, record: &Record) -> Result<Process> {
     if let Some(cwd) = &options.cwd {
         process.cwd.clone_from(cwd);
     }
-    if let Some(user) = &options.user {
-        let (uid, gid) = user.split_once(':').unwrap_or((user, ""));
-        let number = |text: &str| {
+    if let Some(user) = options.user.as_ref().filter(|user| !user.is_empty()) {
+        let number = |what: &str, text: &str| {
             text.parse()
-                .map_err(|_| Error::Usage(format!("invalid user {user:?}")))
+                .map_err(|error| Error::Usage(format!("bad {what}: {text:?}: {error}")))
         };
-        process.user.uid = number(uid)?;
-        if !gid.is_empty() {
-            process.user.gid = number(gid)?;
-        }
+        let uid = match user.split_once(':') {
+            Some((uid, gid)) => {
+                process.user.gid = number("gid", gid)?;
+                uid
+            }
+            None => user.as_str(),
+        };
+        process.user.uid = number("uid", uid)?;
     }
     process.user.additional_gids.extend(&options.additional_gids);
     if !options.caps.is_empty() {
         let sets = process.capabilities.get_or_insert_default();
         for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
             set.extend(options.caps.iter().cloned());
+        }
+        // Ambient capabilities must be inheritable, which those of the command line are not made (CVE-2022-29162).
+        if !sets.inheritable.is_empty() {
+            sets.ambient.extend(options.caps.iter().cloned());
         }
     }
     Ok(process)
@@ -107,6 +117,8 @@ pub(crate) fn exec(options: &Options, home: &Home, record: &Record, process: &Pr
     if !process.cwd.is_absolute() {
         return Err(Error::Config("Cwd must be an absolute path".into()));
     }
+    identity::check_limits(&process.rlimits)?;
+    let attributes = Attributes::new(process, &record.inherited, true)?;
     let init = lighter_sys::pidfd::open(record.pid).doing("open the container's process")?;
     if !record.is_alive() {
         return Err(Error::State("cannot exec in a stopped container".into()));
@@ -141,6 +153,7 @@ pub(crate) fn exec(options: &Options, home: &Home, record: &Record, process: &Pr
     let joins = group.joins()?;
     let birth = Birth {
         process,
+        attributes: &attributes,
         init: init.as_fd(),
         kinds,
         joins: &joins,
@@ -154,6 +167,7 @@ pub(crate) fn exec(options: &Options, home: &Home, record: &Record, process: &Pr
         ns::join(init.as_fd(), ns::PID).doing("join the PID namespace")?;
     }
     let (ours, theirs) = Channel::pair()?;
+    attributes.apply_initial()?;
     let (pid, pidfd) = match fork_inside(&group, record)? {
         p::Fork::Child => {
             drop(ours);
@@ -223,6 +237,7 @@ fn fork_inside(group: &Group, record: &Record) -> Result<p::Fork> {
 /// What the child needs.
 struct Birth<'a> {
     process: &'a Process,
+    attributes: &'a Attributes,
     init: BorrowedFd<'a>,
     kinds: u32,
     joins: &'a [OwnedFd],
@@ -251,7 +266,7 @@ impl Birth<'_> {
         p::set_dumpable(false).doing("set dumpable")?;
         rustix::process::setsid().doing("start a session")?;
         if let Some(score) = process.oom_score_adj {
-            identity::oom_score(score)?;
+            identity::oom_score("self", score)?;
         }
         let _ = p::new_session_keyring(c"_ses");
         for tasks in self.joins {
@@ -261,7 +276,9 @@ impl Birth<'_> {
         if others != 0 {
             ns::join(self.init, others).doing("join namespaces")?;
         }
-        if self.kinds & ns::USER != 0 {
+        let in_userns = self.kinds & ns::USER != 0;
+        if in_userns {
+            identity::limits(0, &process.rlimits)?;
             ns::join(self.init, ns::USER).doing("join the user namespace")?;
         }
         if let (Some(socket), true) = (self.console, process.terminal) {
@@ -271,9 +288,8 @@ impl Birth<'_> {
         p::reset_signals();
         lighter_sys::descriptors::close_on_exec_from(3 + self.preserve_fds)
             .doing("mark descriptors close-on-exec")?;
-        let mut environment = process.env.clone();
-        program::add_home(&mut environment, process.user.uid);
-        identity::assume(process, self.filter)?;
+        let environment = program::environment(&process.env, process.user.uid)?;
+        identity::assume(process, self.attributes, self.filter, in_userns)?;
         let path = program::find(&process.args[0], &environment)?;
         let strings = |list: &[String]| Strings::new(list.iter().map(program::c_string).collect());
         let ready = (path, strings(&process.args), strings(&environment));

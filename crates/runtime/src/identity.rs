@@ -6,6 +6,7 @@ use lighter_seccomp::Filter;
 use lighter_sys::{process as p, seccomp};
 use rustix::io::Errno;
 
+use crate::attributes::Attributes;
 use crate::caps::Sets;
 use crate::config::{Process, Rlimit};
 use crate::error::{Context, Error, Result};
@@ -30,19 +31,39 @@ const LIMITS: [&str; 16] = [
     "RTTIME",
 ];
 
-fn limit_number(limit: &Rlimit) -> Result<u32> {
+fn limit_number(limit: &Rlimit) -> Option<u32> {
     LIMITS
         .iter()
         .position(|name| limit.kind.strip_prefix("RLIMIT_") == Some(name))
         .and_then(|number| u32::try_from(number).ok())
-        .ok_or_else(|| Error::Config(format!("invalid rlimit type: {:?}", limit.kind)))
 }
 
-/// Sets resource limits.
-pub(crate) fn limits(limits: &[Rlimit]) -> Result<()> {
+/// Refuses names that Linux does not have, and two limits of one kind.
+pub(crate) fn check_limits(limits: &[Rlimit]) -> Result<()> {
+    for (at, limit) in limits.iter().enumerate() {
+        let reason = if limit_number(limit).is_none() {
+            "invalid rlimit type"
+        } else if limits[..at].iter().any(|earlier| earlier.kind == limit.kind) {
+            "duplicate rlimit type"
+        } else if limit.soft > limit.hard {
+            "soft limit above the hard one"
+        } else {
+            continue;
+        };
+        return Err(Error::Config(format!(
+            "process.rlimits[{at}]: {reason}: {:?}",
+            limit.kind
+        )));
+    }
+    Ok(())
+}
+
+/// Sets resource limits of `pid` (0: the caller), a process that is about to run the user's program. As root of a user
+/// namespace it cannot raise its own: then the runtime does.
+pub(crate) fn limits(pid: i32, limits: &[Rlimit]) -> Result<()> {
     for limit in limits {
-        let number = limit_number(limit)?;
-        p::set_rlimit(number, limit.soft, limit.hard).map_err(|error| {
+        let number = limit_number(limit).unwrap_or(u32::MAX);
+        p::set_rlimit(pid, number, limit.soft, limit.hard).map_err(|error| {
             let have = p::rlimit(number).map_or(0, |(_, hard)| hard);
             Error::Config(format!(
                 "error setting rlimits for ready process: error setting rlimit type {number}: {} ({} to {}:{}, hard limit here {have})",
@@ -56,20 +77,31 @@ pub(crate) fn limits(limits: &[Rlimit]) -> Result<()> {
     Ok(())
 }
 
-/// Sets our own preference of the OOM killer. To lower it needs CAP_SYS_RESOURCE; to set what is set already must not.
-pub(crate) fn oom_score(value: i32) -> Result<()> {
-    const FILE: &str = "/proc/self/oom_score_adj";
+/// Sets the preference of the OOM killer for `process` (a pid or `self`). To lower it needs CAP_SYS_RESOURCE on the host;
+/// to set what is set already must not.
+pub(crate) fn oom_score(process: impl std::fmt::Display, value: i32) -> Result<()> {
+    let file = format!("/proc/{process}/oom_score_adj");
     let text = value.to_string();
-    match std::fs::write(FILE, &text) {
-        Err(_) if std::fs::read_to_string(FILE).is_ok_and(|now| now.trim() == text) => Ok(()),
-        result => result.on("write oom_score_adj: set", FILE),
+    match std::fs::write(&file, &text) {
+        Err(_) if std::fs::read_to_string(&file).is_ok_and(|now| now.trim() == text) => Ok(()),
+        result => result.on("write oom_score_adj: set", file),
     }
 }
 
 /// Becomes who `process` says: everything but the filter. The working directory is changed while still privileged, and
 /// checked after.
-pub(crate) fn assume(process: &Process, filter: Option<&Filter>) -> Result<()> {
-    limits(&process.rlimits)?;
+///
+/// `limited`: the resource limits are set already, or will be by the runtime.
+pub(crate) fn assume(
+    process: &Process,
+    attributes: &Attributes,
+    filter: Option<&Filter>,
+    limited: bool,
+) -> Result<()> {
+    attributes.apply()?;
+    if !limited {
+        limits(0, &process.rlimits)?;
+    }
     let sets = Sets::new(process.capabilities.as_ref());
     // Without no-new-privileges a filter needs CAP_SYS_ADMIN, which is about to go.
     if process.no_new_privileges {

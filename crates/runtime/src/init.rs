@@ -9,6 +9,7 @@ use lighter_cgroups::Group;
 use lighter_seccomp::Filter;
 use lighter_sys::{exec::Strings, namespace as ns, process as p};
 
+use crate::attributes::Attributes;
 use crate::config::{Linux, Process, Spec};
 use crate::error::{Context, Error, Result};
 use crate::namespaces::Namespaces;
@@ -24,6 +25,7 @@ pub(crate) struct Birth<'a> {
     pub(crate) spec: &'a Spec,
     pub(crate) linux: &'a Linux,
     pub(crate) process: &'a Process,
+    pub(crate) attributes: &'a Attributes,
     pub(crate) rootfs: &'a Path,
     pub(crate) id: &'a str,
     pub(crate) namespaces: &'a Namespaces,
@@ -67,8 +69,10 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
     rustix::process::setsid().doing("start a session")?;
     // Modes of nodes and mount points are meant as they are written.
     rustix::process::umask(rustix::fs::Mode::empty());
-    if let Some(score) = process.oom_score_adj {
-        identity::oom_score(score)?;
+    if let Some(score) = process.oom_score_adj
+        && birth.namespaces.new & ns::USER == 0
+    {
+        identity::oom_score("self", score)?;
     }
     if !birth.no_new_keyring {
         // Kernels without keyrings, or filters around us, refuse: runc goes on too.
@@ -125,22 +129,18 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         names(birth)?;
         rootfs::sysctls(linux)?;
     }
-    if let Some(personality) = &linux.personality {
-        let value = match personality.domain.as_str() {
-            "LINUX" => 0,
-            "LINUX32" => 8,
-            other => return Err(Error::Config(format!("invalid personality domain {other:?}"))),
-        };
-        p::set_personality(value).doing("set personality")?;
-    }
     identity::own_stdio(process.user.uid);
     p::reset_signals();
     // Before the filter and the change of user, which may forbid either.
     lighter_sys::descriptors::close_on_exec_from(3 + birth.preserve_fds)
         .doing("mark descriptors close-on-exec")?;
-    let mut environment = process.env.clone();
-    program::add_home(&mut environment, process.user.uid);
-    identity::assume(process, birth.filter)?;
+    let environment = program::environment(&process.env, process.user.uid)?;
+    identity::assume(
+        process,
+        birth.attributes,
+        birth.filter,
+        birth.namespaces.has(ns::USER),
+    )?;
     let name = process
         .args
         .first()

@@ -5,6 +5,7 @@
 //! then waits on a fifo for `start`. What one command leaves for the next is in `state`.
 
 mod arguments;
+mod attributes;
 mod caps;
 mod cli;
 mod clock;

@@ -76,25 +76,55 @@ pub(crate) fn words(error: impl Into<io::Error>) -> String {
         .unwrap_or_default()
 }
 
-/// Adds `HOME` from the container's `/etc/passwd` when it is missing or empty.
-pub(crate) fn add_home(environment: &mut Vec<String>, uid: u32) {
-    if environment
-        .iter()
-        .any(|pair| pair.strip_prefix("HOME=").is_some_and(|home| !home.is_empty()))
-    {
-        return;
+/// The environment that the program gets: of each name the last value, and `HOME` from the container's `/etc/passwd` when
+/// it is missing or empty.
+pub(crate) fn environment(list: &[String], uid: u32) -> Result<Vec<String>> {
+    let mut result: Vec<&str> = Vec::with_capacity(list.len() + 1);
+    let mut has_home = false;
+    for (at, pair) in list.iter().enumerate().rev() {
+        let wrong = |reason: &str| {
+            Err(Error::Config(format!(
+                "process.env[{at}]: invalid environment variable: {reason}"
+            )))
+        };
+        let Some((name, value)) = pair.split_once('=') else {
+            return wrong("missing '='");
+        };
+        if name.is_empty() {
+            return wrong("name cannot be empty");
+        }
+        if pair.contains('\0') {
+            return wrong("contains nul byte (\\x00)");
+        }
+        let same = |other: &&str| other.strip_prefix(name).is_some_and(|rest| rest.starts_with('='));
+        if name == "HOME" {
+            if has_home || list[at + 1..].iter().any(|later| same(&later.as_str())) {
+                continue;
+            }
+            if value.is_empty() {
+                continue;
+            }
+            has_home = true;
+        } else if result.iter().any(same) {
+            continue;
+        }
+        result.push(pair);
     }
+    let mut result: Vec<String> = result.into_iter().rev().map(str::to_owned).collect();
+    if !has_home {
+        result.push(format!("HOME={}", home(uid)));
+    }
+    Ok(result)
+}
+
+fn home(uid: u32) -> String {
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let home = passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
         let found = fields.nth(2)?.parse::<u32>().ok()?;
-        (found == uid).then(|| fields.nth(2).unwrap_or_default().to_owned())
+        (found == uid).then(|| fields.nth(2).unwrap_or_default())
     });
-    environment.retain(|pair| !pair.starts_with("HOME="));
-    environment.push(format!(
-        "HOME={}",
-        home.as_deref().filter(|home| !home.is_empty()).unwrap_or("/")
-    ));
+    home.filter(|home| !home.is_empty()).unwrap_or("/").to_owned()
 }
 
 /// A C string; what holds a zero byte is cut there, as Go's and the kernel's callers would.

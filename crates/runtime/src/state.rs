@@ -11,6 +11,7 @@ use lighter_cgroups::{Group, Version};
 use lighter_stdx::atomic::{self, Keep};
 use serde::{Deserialize, Serialize};
 
+use crate::attributes::Inherited;
 use crate::config::{Hook, Namespace};
 use crate::error::{Context, Error, Result};
 
@@ -41,6 +42,8 @@ pub(crate) struct Record {
     pub(crate) poststart: Vec<Hook>,
     pub(crate) poststop: Vec<Hook>,
     pub(crate) seccomp_flags: Option<u32>,
+    /// For later processes.
+    pub(crate) inherited: Inherited,
 }
 
 /// `status` of the OCI state.

@@ -385,7 +385,7 @@ fn exec_is_in_the_container_with_its_own_process() {
         .push(json!("A=container"));
     host.write(&config);
     let process = json!({
-        "user": {"uid": 7, "gid": 8, "additionalGids": [9]}, "cwd": "/tmp", "noNewPrivileges": true,
+        "user": {"uid": 7, "gid": 8, "additionalGids": [9]}, "cwd": "/tmp", "noNewPrivileges": true, "capabilities": {},
         "args": ["sh", "-c", "id -u; id -G; pwd; echo $B; grep -E 'CapEff|NoNew' /proc/self/status; ulimit -n"],
         "env": ["PATH=/bin", "B=process"], "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 50, "hard": 50}],
     });

@@ -20,6 +20,7 @@ pub mod overlay;
 pub mod pidfd;
 pub mod process;
 pub mod pty;
+pub mod schedule;
 pub mod seccomp;
 pub mod signals;
 

@@ -140,8 +140,9 @@ pub fn reset_signals() {
     }
 }
 
-/// Sets a resource limit by the kernel's number (`RLIMIT_*`). `RLIM_INFINITY` is `u64::MAX`. `prlimit(2)`.
-pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+/// Sets a resource limit of `pid` (0: the caller) by the kernel's number (`RLIMIT_*`). `RLIM_INFINITY` is `u64::MAX`.
+/// `prlimit(2)`.
+pub fn set_rlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     let limit = libc::rlimit64 {
         rlim_cur: soft,
         rlim_max: hard,
@@ -150,7 +151,7 @@ pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     check(unsafe {
         libc::syscall(
             libc::SYS_prlimit64,
-            0,
+            pid,
             resource,
             &raw const limit,
             std::ptr::null_mut::<libc::rlimit64>(),
