@@ -17,17 +17,23 @@ use crate::error::{Context, Error, Result};
 #[serde(default)]
 pub(crate) struct Scheduler {
     /// `SCHED_*`.
+    #[serde(deserialize_with = "null")]
     policy: String,
     /// -20 to 19.
+    #[serde(deserialize_with = "null")]
     nice: i32,
     /// Of the real-time policies.
+    #[serde(deserialize_with = "null")]
     priority: i32,
     /// `SCHED_FLAG_*`.
     #[serde(deserialize_with = "null")]
     flags: Vec<String>,
     /// Nanoseconds, as those that follow.
+    #[serde(deserialize_with = "null")]
     runtime: u64,
+    #[serde(deserialize_with = "null")]
     deadline: u64,
+    #[serde(deserialize_with = "null")]
     period: u64,
 }
 
@@ -36,8 +42,10 @@ pub(crate) struct Scheduler {
 #[serde(default)]
 pub(crate) struct IoPriority {
     /// `IOPRIO_CLASS_*`.
+    #[serde(deserialize_with = "null")]
     class: String,
     /// 0 to 7, 0 is the most urgent.
+    #[serde(deserialize_with = "null")]
     priority: i32,
 }
 

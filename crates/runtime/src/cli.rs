@@ -9,7 +9,7 @@ use lighter_cgroups::{Cpu, Memory, Pids, Resources};
 use crate::arguments::{Known, Parsed};
 use crate::error::{Context, Error, Result};
 use crate::state::{Home, Record, Status};
-use crate::{clock, commands, create, exec, features, foreground, seal};
+use crate::{clock, commands, create, exec, features, foreground, json, seal};
 
 /// What the main passes in: libraries do not look for themselves.
 #[derive(Debug)]
@@ -381,10 +381,7 @@ fn resources(parsed: &Parsed) -> Result<Resources> {
         } else {
             std::fs::read(path).on("read", path)?
         };
-        return serde_json::from_slice(&text).map_err(|source| Error::Parse {
-            path: path.into(),
-            source,
-        });
+        return json::parse(Path::new(path), &text);
     }
     let memory = Memory {
         limit: parsed.number("memory")?,

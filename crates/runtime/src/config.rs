@@ -49,8 +49,10 @@ pub(crate) fn null<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(fro
 #[serde(default)]
 pub(crate) struct Root {
     /// Absolute, or below the bundle.
+    #[serde(deserialize_with = "null")]
     pub(crate) path: PathBuf,
     /// Whether it is mounted read-only.
+    #[serde(deserialize_with = "null")]
     pub(crate) readonly: bool,
 }
 
@@ -59,11 +61,13 @@ pub(crate) struct Root {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Process {
     /// Whether it has a terminal.
+    #[serde(deserialize_with = "null")]
     pub(crate) terminal: bool,
     /// Size of that terminal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) console_size: Option<ConsoleSize>,
     /// Who runs it.
+    #[serde(deserialize_with = "null")]
     pub(crate) user: User,
     /// Program and arguments.
     #[serde(deserialize_with = "null")]
@@ -72,6 +76,7 @@ pub(crate) struct Process {
     #[serde(deserialize_with = "null")]
     pub(crate) env: Vec<String>,
     /// Working directory, absolute.
+    #[serde(deserialize_with = "null")]
     pub(crate) cwd: PathBuf,
     /// Capabilities; missing: none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,6 +85,7 @@ pub(crate) struct Process {
     #[serde(deserialize_with = "null")]
     pub(crate) rlimits: Vec<Rlimit>,
     /// No exec gives privileges.
+    #[serde(deserialize_with = "null")]
     pub(crate) no_new_privileges: bool,
     /// AppArmor profile.
     #[serde(deserialize_with = "null")]
@@ -106,8 +112,10 @@ pub(crate) struct Process {
 #[serde(default)]
 pub(crate) struct ConsoleSize {
     /// Rows.
+    #[serde(deserialize_with = "null")]
     pub(crate) height: u16,
     /// Columns.
+    #[serde(deserialize_with = "null")]
     pub(crate) width: u16,
 }
 
@@ -116,8 +124,10 @@ pub(crate) struct ConsoleSize {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct User {
     /// User id.
+    #[serde(deserialize_with = "null")]
     pub(crate) uid: u32,
     /// Group id.
+    #[serde(deserialize_with = "null")]
     pub(crate) gid: u32,
     /// File mode creation mask; missing: 022.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -153,11 +163,13 @@ pub(crate) struct Capabilities {
 #[serde(default)]
 pub(crate) struct Rlimit {
     /// `RLIMIT_NOFILE`, ...
-    #[serde(rename = "type")]
+    #[serde(deserialize_with = "null", rename = "type")]
     pub(crate) kind: String,
     /// In force.
+    #[serde(deserialize_with = "null")]
     pub(crate) soft: u64,
     /// Most that may be in force.
+    #[serde(deserialize_with = "null")]
     pub(crate) hard: u64,
 }
 
@@ -166,6 +178,7 @@ pub(crate) struct Rlimit {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Mount {
     /// Path in the container.
+    #[serde(deserialize_with = "null")]
     pub(crate) destination: PathBuf,
     /// Kind of file system; `bind` is said by options too.
     #[serde(rename = "type", deserialize_with = "null")]
@@ -213,6 +226,7 @@ pub(crate) struct Hooks {
 #[serde(default)]
 pub(crate) struct Hook {
     /// Absolute.
+    #[serde(deserialize_with = "null")]
     pub(crate) path: PathBuf,
     /// Arguments, the first is the program's name.
     #[serde(deserialize_with = "null")]
@@ -279,12 +293,13 @@ pub(crate) struct Linux {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct IdMapping {
     /// First id inside.
-    #[serde(rename = "containerID")]
+    #[serde(deserialize_with = "null", rename = "containerID")]
     pub(crate) container_id: u32,
     /// First id outside.
-    #[serde(rename = "hostID")]
+    #[serde(deserialize_with = "null", rename = "hostID")]
     pub(crate) host_id: u32,
     /// How many.
+    #[serde(deserialize_with = "null")]
     pub(crate) size: u32,
 }
 
@@ -293,7 +308,7 @@ pub(crate) struct IdMapping {
 #[serde(default)]
 pub(crate) struct Namespace {
     /// `pid`, `network`, `mount`, `ipc`, `uts`, `user`, `cgroup` or `time`.
-    #[serde(rename = "type")]
+    #[serde(deserialize_with = "null", rename = "type")]
     pub(crate) kind: String,
     /// To join; missing: a new one.
     #[serde(deserialize_with = "null")]
@@ -305,13 +320,16 @@ pub(crate) struct Namespace {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Device {
     /// In the container.
+    #[serde(deserialize_with = "null")]
     pub(crate) path: PathBuf,
     /// `c`, `u`, `b` or `p`.
-    #[serde(rename = "type")]
+    #[serde(deserialize_with = "null", rename = "type")]
     pub(crate) kind: String,
     /// Major number.
+    #[serde(deserialize_with = "null")]
     pub(crate) major: i64,
     /// Minor number.
+    #[serde(deserialize_with = "null")]
     pub(crate) minor: i64,
     /// Permission bits.
     pub(crate) file_mode: Option<u32>,
@@ -326,6 +344,7 @@ pub(crate) struct Device {
 #[serde(default)]
 pub(crate) struct Personality {
     /// `LINUX` or `LINUX32`.
+    #[serde(deserialize_with = "null")]
     pub(crate) domain: String,
     /// None is supported.
     #[serde(deserialize_with = "null", skip_serializing_if = "Vec::is_empty")]
@@ -337,7 +356,9 @@ pub(crate) struct Personality {
 #[serde(default)]
 pub(crate) struct TimeOffset {
     /// Seconds.
+    #[serde(deserialize_with = "null")]
     pub(crate) secs: i64,
     /// Nanoseconds.
+    #[serde(deserialize_with = "null")]
     pub(crate) nanosecs: u32,
 }

@@ -15,7 +15,7 @@ use crate::init::{self, Birth};
 use crate::namespaces::Namespaces;
 use crate::state::{FIFO, FILTER, Home, Record, process_times};
 use crate::sync::{Channel, Said};
-use crate::{console, hooks, identity};
+use crate::{console, hooks, identity, json};
 
 /// What `create` and `run` are asked for.
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ pub(crate) fn load(bundle: &Path) -> Result<Spec> {
         }
         result => result.on("read", &path)?,
     };
-    serde_json::from_slice(&text).map_err(|source| Error::Parse { path, source })
+    json::parse(&path, &text)
 }
 
 fn validate(spec: &Spec, options: &Options) -> Result<()> {

@@ -13,10 +13,12 @@ pub(crate) enum Error {
     #[error("{0}")]
     Config(String),
     /// A document could not be parsed.
-    #[error("parse {}", path.display())]
+    #[error("parse {}{}{field}", path.display(), if field.is_empty() { "" } else { ": " })]
     Parse {
         /// File.
         path: PathBuf,
+        /// Path of the field in it, as far as it is known: `linux.namespaces[2].type`.
+        field: String,
         /// Cause, with line and column.
         #[source]
         source: serde_json::Error,

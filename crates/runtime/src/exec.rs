@@ -16,7 +16,7 @@ use crate::create::{process_of, write_pid_file};
 use crate::error::{Context, Error, Result};
 use crate::state::{FILTER, Home, Record, Status};
 use crate::sync::{Channel, Said};
-use crate::{console, identity, namespaces, program};
+use crate::{console, identity, json, namespaces, program};
 
 /// What `exec` is asked for.
 #[derive(Debug, Default)]
@@ -52,10 +52,7 @@ pub(crate) struct Started {
 pub(crate) fn process(options: &Options, record: &Record) -> Result<Process> {
     if let Some(path) = &options.process {
         let text = fs::read(path).on("read", path)?;
-        let mut process = serde_json::from_slice(&text).map_err(|source| Error::Parse {
-            path: path.clone(),
-            source,
-        })?;
+        let mut process = json::parse(path, &text)?;
         record.inherited.complete(&mut process);
         return Ok(process);
     }

@@ -25,6 +25,7 @@ fn pretty(value: &impl Serialize) -> Result<String> {
         .map(|text| text + "\n")
         .map_err(|source| Error::Parse {
             path: "output".into(),
+            field: String::new(),
             source,
         })
 }

@@ -21,6 +21,7 @@ mod foreground;
 mod hooks;
 mod identity;
 mod init;
+mod json;
 mod namespaces;
 mod options;
 mod program;

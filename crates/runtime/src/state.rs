@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::attributes::Inherited;
 use crate::config::{Hook, Namespace};
 use crate::error::{Context, Error, Result};
+use crate::json;
 
 /// Format of `state.json`.
 const FORMAT: u32 = 1;
@@ -134,8 +135,7 @@ impl Home {
         let path = self.file("state.json");
         match fs::read(&path) {
             Ok(text) => {
-                let record: Record =
-                    serde_json::from_slice(&text).map_err(|source| Error::Parse { path, source })?;
+                let record: Record = json::parse(&path, &text)?;
                 if record.format > FORMAT {
                     return Err(Error::State(format!(
                         "state of a newer lighter-runc (format {}, this one knows {FORMAT})",
@@ -157,6 +157,7 @@ impl Home {
         let path = self.file("state.json");
         let text = serde_json::to_vec(&record).map_err(|source| Error::Parse {
             path: path.clone(),
+            field: String::new(),
             source,
         })?;
         atomic::write(&path, &text, 0o600, Keep::Kill).on("write", path)

@@ -349,3 +349,63 @@ fn a_process_document_inherits_what_it_does_not_say() {
         ["0077", "77", "CapEff:\t00000000a80425fb", "3 0 7"]
     );
 }
+
+/// `null` is absent, as in Go's JSON; what nobody knows is ignored; a wrong type is told with the path of its field.
+#[test]
+fn documents_are_read_as_leniently_as_the_spec_says() {
+    let host = Host::new();
+    let mut config = host.config(&["sh", "-c", "echo ran"]);
+    let process = &mut config["process"];
+    for name in [
+        "terminal",
+        "consoleSize",
+        "noNewPrivileges",
+        "apparmorProfile",
+        "selinuxLabel",
+        "rlimits",
+        "scheduler",
+        "ioPriority",
+        "commandLine",
+    ] {
+        process[name] = Value::Null;
+    }
+    process["user"] =
+        json!({"uid": null, "gid": null, "umask": null, "additionalGids": null, "username": "x"});
+    process["commandLine"] = json!("only for Windows");
+    process["futureField"] = json!({"a": [1, null]});
+    config["domainname"] = Value::Null;
+    config["hooks"] = Value::Null;
+    config["root"]["readonly"] = Value::Null;
+    config["windows"] = json!({"layerFolders": []});
+    config["linux"]["personality"] = Value::Null;
+    config["linux"]["intelRdt"] = Value::Null;
+    config["linux"]["memoryPolicy"] = Value::Null;
+    config["linux"]["future"] = json!(1);
+    assert_eq!(host.ok_config(&config), "ran\n");
+
+    refused(
+        |c| c["linux"]["resources"]["memory"]["limit"] = json!("x"),
+        "config.json: linux.resources.memory.limit: invalid type: string \"x\", expected i64 at line 1 column",
+    );
+    refused(
+        |c| c["process"]["user"]["uid"] = json!(-1),
+        "process.user.uid: invalid value: integer `-1`, expected u32",
+    );
+    refused(
+        |c| c["process"]["args"][0] = json!(7),
+        "process.args[0]: invalid type: integer `7`, expected a string",
+    );
+
+    host.write(&host.config(&["sleep", "100"]));
+    fs::write(host.path("process.json"), r#"{"args": ["true"], "cwd": 1}"#).unwrap();
+    let text = host.ok("runc run -d c; runc exec --process process.json c 2>&1; echo '{\"memory\": {\"limit\": []}}' | runc update -r - c 2>&1; runc delete -f c");
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[0].contains("process.json: cwd: invalid type: integer `1`"),
+        "{text}"
+    );
+    assert!(
+        lines[1].contains("memory.limit: invalid type: sequence"),
+        "{text}"
+    );
+}
