@@ -8,6 +8,7 @@ mod http;
 mod measures;
 mod memory;
 mod report;
+mod runtime;
 mod stats;
 mod svg;
 
@@ -20,6 +21,7 @@ use stats::Series;
 
 const USAGE: &str = "\
 usage: cargo xtask bench [--quick] [--no-build] [--only NAME]...
+       cargo xtask bench runtime [--quick] [--no-build] [--rounds N]
 
   --quick       few rounds: to see that it runs, not to quote
   --no-build    measure what lies in target/dist
@@ -62,6 +64,9 @@ impl Options {
 }
 
 pub fn main(words: &[&str]) -> Result<()> {
+    if let ["runtime", rest @ ..] = words {
+        return runtime::main(rest);
+    }
     let options = Options::parse(words)?;
     step("set up", lab::ensure)?;
     if !options.built {

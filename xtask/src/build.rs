@@ -42,21 +42,35 @@ pub fn all() -> Result<PathBuf> {
         )?;
     }
     for name in TINY {
-        let mut tiny = Command::new("cargo");
-        tiny.current_dir(root())
-            .args(["rustc", "--locked", "--profile", "tiny"])
-            .args(["--package", &format!("bin-{name}"), "--"])
-            .args(["-C", "relocation-model=static"]);
+        let mut command = tiny(&["--package", &format!("bin-{name}")]);
         if LEAN.contains(&name) {
-            lean(&mut tiny);
+            lean(&mut command);
         }
-        run(&mut tiny)?;
+        run(&mut command)?;
         place(
             &root().join(format!("target/{TARGET}/tiny/{name}")),
             &dist.join(name),
         )?;
     }
     Ok(dist)
+}
+
+fn tiny(what: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    command
+        .current_dir(root())
+        .args(["rustc", "--locked", "--profile", "tiny"])
+        .args(what)
+        .args(["--", "-C", "relocation-model=static"]);
+    command
+}
+
+/// Builds an example of the runtime's crate in the way of the runtime itself; where it is.
+pub fn example(name: &str) -> Result<PathBuf> {
+    let mut command = tiny(&["--package", "lighter-runtime", "--example", name]);
+    lean(&mut command);
+    run(&mut command)?;
+    Ok(root().join(format!("target/{TARGET}/tiny/examples/{name}")))
 }
 
 /// What makes a small program smaller: no unwind tables (9 %), equal functions once, repeated stretches of code once (2 %).

@@ -23,6 +23,7 @@ pub mod pty;
 pub mod schedule;
 pub mod seccomp;
 pub mod signals;
+pub mod usage;
 
 use std::io;
 

@@ -49,6 +49,16 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// For the files.
+    pub fn json(&self) -> Value {
+        json!({
+            "kernel": self.kernel, "cores": self.cores, "memoryGiB": self.memory_gib,
+            "load": self.load, "commit": self.commit,
+        })
+    }
+}
+
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -118,10 +128,7 @@ pub fn write(dir: &Path, machine: &Machine, options: &Options, all: &[Series], g
     let report = json!({
         "version": 1,
         "quick": options.quick,
-        "machine": {
-            "kernel": machine.kernel, "cores": machine.cores, "memoryGiB": machine.memory_gib,
-            "load": machine.load, "commit": machine.commit,
-        },
+        "machine": machine.json(),
         "columns": LABELS,
         "measures": all.iter().map(measure).collect::<Vec<_>>(),
         "goals": goals.iter().map(|goal| json!({
