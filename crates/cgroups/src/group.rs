@@ -314,6 +314,19 @@ impl Group {
             .collect()
     }
 
+    /// Moves a process into the group. Slow on v1, where the kernel waits for every processor: [`Group::joins`] is not.
+    pub fn add(&self, pid: i32) -> Result<(), Error> {
+        for (_, path) in &self.directories {
+            write(&path.join("cgroup.procs"), &pid.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// The directory by which the processes are frozen, when there is one.
+    pub fn freezer_directory(&self) -> Option<&Path> {
+        self.directory_of("freezer")
+    }
+
     /// The processes in the group and in those below it.
     pub fn processes(&self) -> Result<Vec<i32>, Error> {
         // Every hierarchy has the same: any that is there will do.

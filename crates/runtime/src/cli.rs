@@ -9,7 +9,7 @@ use lighter_cgroups::{Cpu, Memory, Pids, Resources};
 use crate::arguments::{Known, Parsed};
 use crate::error::{Context, Error, Result};
 use crate::state::{Home, Record, Status};
-use crate::{clock, commands, create, exec, features, foreground, json, seal};
+use crate::{checkpoint, clock, commands, create, exec, features, foreground, json, seal};
 
 /// What the main passes in: libraries do not look for themselves.
 #[derive(Debug)]
@@ -273,7 +273,14 @@ fn command(input: &Input, global: &Parsed) -> Result<Output> {
             Ok(Output::default())
         }
         "help" => text(USAGE.into()),
-        "checkpoint" | "restore" | "events" => Err(Error::Usage(format!("{name} is not supported yet"))),
+        "checkpoint" => {
+            let ((home, record), parsed) = context.container(checkpoint::CHECKPOINT, arguments)?;
+            let options = checkpoint::Options::parse(&parsed, global.value("criu"), &input.directory)?;
+            checkpoint::checkpoint(&home, &record, &options)?;
+            Ok(Output::default())
+        }
+        "restore" => context.restore(arguments, global.value("criu")),
+        "events" => Err(Error::Usage(format!("{name} is not supported yet"))),
         other => Err(Error::Usage(format!("No help topic for '{other}'"))),
     }
 }
@@ -325,6 +332,27 @@ impl Caller<'_> {
             return Ok(Output::default());
         }
         let code = foreground::run(options, &spec, parsed.is_set("detach"), parsed.is_set("keep"))?;
+        Ok(Output {
+            code,
+            ..Output::default()
+        })
+    }
+
+    fn restore(&self, arguments: &[String], criu: Option<&str>) -> Result<Output> {
+        let parsed = Parsed::new(checkpoint::RESTORE, arguments)?;
+        let path = |name: &str| parsed.value(name).map(|path| self.input.directory.join(path));
+        let options = create::Options {
+            root: self.root.clone(),
+            id: first(&parsed)?.to_owned(),
+            bundle: path("bundle").unwrap_or_else(|| self.input.directory.clone()),
+            pid_file: path("pid-file"),
+            console_socket: path("console-socket"),
+            now: clock::rfc3339(self.input.now),
+            ..create::Options::default()
+        };
+        let images = checkpoint::Options::parse(&parsed, criu, &self.input.directory)?;
+        let spec = create::load(&options.bundle)?;
+        let code = foreground::restore(options, &spec, &images, parsed.is_set("detach"))?;
         Ok(Output {
             code,
             ..Output::default()

@@ -50,7 +50,7 @@ pub(crate) fn load(bundle: &Path) -> Result<Spec> {
     json::parse(&path, &text)
 }
 
-fn validate(spec: &Spec, options: &Options) -> Result<()> {
+pub(crate) fn validate(spec: &Spec, options: &Options) -> Result<()> {
     let refuse = |text: &str| Err(Error::Config(text.to_owned()));
     let Some(process) = &spec.process else {
         return refuse("process property must not be empty");
@@ -123,11 +123,7 @@ pub(crate) fn create(options: &Options, spec: &Spec) -> Result<Created> {
     let home = Home::new(&options.root, &options.id)?;
     home.create()?;
     let lock = home.lock()?;
-    let mut made = Made {
-        home: &home,
-        group: None,
-        child: None,
-    };
+    let mut made = Made::new(&home);
     match made.build(options, spec) {
         Ok((record, pidfd)) => {
             lighter_sys::flock::release(&lock).on("unlock", &home.dir)?;
@@ -141,15 +137,25 @@ pub(crate) fn create(options: &Options, spec: &Spec) -> Result<Created> {
 }
 
 /// What must be undone when a later step fails.
-struct Made<'a> {
+#[derive(Debug)]
+pub(crate) struct Made<'a> {
     home: &'a Home,
-    group: Option<Group>,
-    child: Option<(i32, std::os::fd::OwnedFd)>,
+    pub(crate) group: Option<Group>,
+    pub(crate) child: Option<(i32, std::os::fd::OwnedFd)>,
 }
 
-impl Made<'_> {
+impl<'a> Made<'a> {
+    /// Nothing yet but the container's directory.
+    pub(crate) fn new(home: &'a Home) -> Self {
+        Self {
+            home,
+            group: None,
+            child: None,
+        }
+    }
+
     /// Takes everything back. Errors here are of no use to the caller, who wants to know why we gave up.
-    fn undo(&mut self) {
+    pub(crate) fn undo(&mut self) {
         if let Some((pid, pidfd)) = self.child.take() {
             let _ = lighter_sys::pidfd::send_signal(pidfd.as_fd(), 9);
             let _ = rustix::process::waitpid(
@@ -299,7 +305,14 @@ impl Made<'_> {
         Ok((record, pidfd))
     }
 
-    fn record(&self, options: &Options, spec: &Spec, linux: &Linux, rootfs: &Path, group: &Group) -> Record {
+    pub(crate) fn record(
+        &self,
+        options: &Options,
+        spec: &Spec,
+        linux: &Linux,
+        rootfs: &Path,
+        group: &Group,
+    ) -> Record {
         let hooks = spec.hooks.clone().unwrap_or_default();
         Record {
             oci_version: spec.oci_version.clone(),
@@ -317,7 +330,7 @@ impl Made<'_> {
         }
     }
 
-    fn save_filter(&self, filter: &lighter_seccomp::Filter) -> Result<()> {
+    pub(crate) fn save_filter(&self, filter: &lighter_seccomp::Filter) -> Result<()> {
         let path = self.home.file(FILTER);
         fs::write(&path, filter.to_bytes()).on("write", path)
     }
@@ -333,7 +346,7 @@ fn gone(group: &Group) -> String {
     }
 }
 
-fn make_group(group: &Group, linux: &Linux) -> Result<()> {
+pub(crate) fn make_group(group: &Group, linux: &Linux) -> Result<()> {
     group.create()?;
     if let Some(resources) = &linux.resources {
         let mut resources = resources.clone();
@@ -352,13 +365,13 @@ pub(crate) fn oci_state(record: &Record, status: &'static str, pid: i32) -> Vec<
     serde_json::to_vec(&state).unwrap_or_default()
 }
 
-fn run_hooks(list: &Hooks, state: &[u8]) -> Result<()> {
+pub(crate) fn run_hooks(list: &Hooks, state: &[u8]) -> Result<()> {
     hooks::run("prestart", &list.prestart, state)?;
     hooks::run("createRuntime", &list.create_runtime, state)
 }
 
 /// Absolute, and there.
-fn rootfs_of(bundle: &Path, spec: &Spec) -> Result<PathBuf> {
+pub(crate) fn rootfs_of(bundle: &Path, spec: &Spec) -> Result<PathBuf> {
     let path = spec
         .root
         .as_ref()

@@ -7,7 +7,7 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 use crate::config::{Process, Spec};
 use crate::error::{Context, Error, Result};
 use crate::state::{Home, Record};
-use crate::{commands, create, exec as exec_, relay};
+use crate::{checkpoint, commands, create, exec as exec_, relay};
 
 /// Creates and starts a container; in the foreground waits for its end and removes it (unless `keep`), and answers its
 /// exit code.
@@ -29,6 +29,29 @@ pub(crate) fn run(mut options: create::Options, spec: &Spec, detach: bool, keep:
         return code.and_then(|code| removed.map(|()| code));
     }
     code
+}
+
+/// Brings back a container from `images`; in the foreground waits for its end, removes it and answers its exit code.
+pub(crate) fn restore(
+    mut options: create::Options,
+    spec: &Spec,
+    images: &checkpoint::Options,
+    detach: bool,
+) -> Result<u8> {
+    let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
+    options.foreground = !detach;
+    if detach {
+        return checkpoint::restore(&options, spec, images).map(|_| 0);
+    }
+    lighter_sys::process::set_subreaper().doing("become a subreaper")?;
+    let relay = relay::Relay::new(terminal && options.console_socket.is_none())?;
+    options.console_socket = options.console_socket.or(relay.socket().map(Into::into));
+    let created = checkpoint::restore(&options, spec, images)?;
+    let code = relay
+        .until_exit(created.pidfd.as_fd())
+        .and_then(|()| wait(created.record.pid));
+    let removed = commands::delete(&created.home, true);
+    code.and_then(|code| removed.map(|()| code))
 }
 
 fn started(created: &create::Created) -> Result<()> {

@@ -7,6 +7,7 @@
 mod arguments;
 mod attributes;
 mod caps;
+mod checkpoint;
 mod cli;
 mod clock;
 mod commands;
