@@ -38,7 +38,7 @@ fn a_restored_process_goes_on_where_it_was() {
     let found = lines(
         &host,
         "start; say a; checkpoint c; runc state c 2>&1; ls /run/lighter-runc; restore --pid-file /run/pid c; say b; \
-         runc state c | grep -c running; runc exec c true && echo exec; grep -c c$ /proc/$(pid)/cgroup; \
+         runc state c | grep -c running; runc exec c sh -c 'sleep 1000 </dev/null >/dev/null 2>&1 & echo exec'; grep -c c$ /proc/$(pid)/cgroup; \
          checkpoint c; restore c; say c; runc kill c KILL; within 'runc state c | grep stopped'; runc delete c; \
          grep criu-root /proc/self/mountinfo; true",
     );

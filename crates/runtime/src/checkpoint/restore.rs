@@ -104,12 +104,30 @@ fn build(
     record.started = process_times(record.pid)
         .doing("read the process's start time")?
         .1;
+    if has_own_clock(record.pid)? && !record.namespaces.iter().any(|one| one.kind == "time") {
+        record.namespaces.push(Namespace {
+            kind: "time".into(),
+            ..Namespace::default()
+        });
+    }
     home.save(&record)?;
     if let Some(path) = &asked.pid_file {
         create::write_pid_file(path, record.pid)?;
     }
     made.child = None;
     Ok((record, pidfd))
+}
+
+/// CRIU gives what it restores a time namespace, so that its clocks do not jump: whom `exec` adds has to be in it.
+fn has_own_clock(pid: i32) -> Result<bool> {
+    let inode = |path: &str| {
+        match rustix::fs::stat(path) {
+            // A kernel without time namespaces.
+            Err(rustix::io::Errno::NOENT) => Ok(0),
+            result => result.map(|stat| stat.st_ino).on("look at", path),
+        }
+    };
+    Ok(inode("/proc/self/ns/time")? != inode(&format!("/proc/{pid}/ns/time"))?)
 }
 
 /// What is done at the points that CRIU tells us of.
