@@ -1,6 +1,7 @@
 //! The terminal of a container.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use lighter_safe_fs::Root;
@@ -22,7 +23,12 @@ pub(crate) fn connect(path: &Path) -> Result<OwnedFd> {
         None,
     )
     .doing("create socket")?;
-    let address = match SocketAddrUnix::new(path) {
+    let name = path.as_os_str().as_bytes();
+    let address = match name.strip_prefix(b"@") {
+        Some(name) => SocketAddrUnix::new_abstract_name(name),
+        None => SocketAddrUnix::new(path),
+    };
+    let address = match address {
         Ok(address) => address,
         // Longer than an address may be: by the directory's descriptor.
         Err(_) => {

@@ -13,7 +13,8 @@ use crate::config::{Hooks, IdMapping, Linux, Process, Spec};
 use crate::error::{Context, Error, Result};
 use crate::init::{self, Birth};
 use crate::namespaces::Namespaces;
-use crate::state::{FIFO, FILTER, Home, Record, process_times};
+use crate::notify::{Agent, Listened};
+use crate::state::{FIFO, FILTER, Home, Record, Status, process_times};
 use crate::sync::{Channel, Said};
 use crate::{console, hooks, identity, json};
 
@@ -79,13 +80,6 @@ pub(crate) fn validate(spec: &Spec, options: &Options) -> Result<()> {
     if let Some(linux) = &spec.linux {
         if linux.intel_rdt.is_some() {
             return refuse("intelRdt is specified in config, but Intel RDT is not supported or enabled");
-        }
-        if linux
-            .seccomp
-            .as_ref()
-            .is_some_and(|profile| !profile.listener_path.is_empty())
-        {
-            return refuse("seccomp notification is not supported yet");
         }
         let relative = linux
             .masked_paths
@@ -191,6 +185,15 @@ impl<'a> Made<'a> {
         };
         let mut record = self.record(options, spec, linux, &rootfs, &group);
         record.inherited = inherited;
+        let agent = match (&linux.seccomp, &filter) {
+            (Some(profile), Some(filter)) if filter.has_listener() => {
+                let agent = Agent::new(profile, &options.bundle);
+                let socket = agent.connect()?;
+                record.seccomp_agent = Some(agent.clone());
+                Some((agent, socket))
+            }
+            _ => None,
+        };
         record.seccomp_flags = filter.as_ref().map(|filter| filter.flags);
         // From here on a runtime that is killed leaves a trace by which `delete` finds the cgroup.
         self.home.save(&record)?;
@@ -270,8 +273,22 @@ impl<'a> Made<'a> {
         record.pid = pid;
         record.started = process_times(pid).doing("read the process's start time")?.1;
         let state = |status: &'static str, pid: i32| oci_state(&record, status, pid);
+        let listened = agent.as_ref().map(|(agent, socket)| Listened {
+            socket,
+            agent,
+            record: &record,
+            status: Status::Creating,
+            pid,
+            pidfd: pidfd.as_fd(),
+        });
         loop {
-            match ours.hear()? {
+            let said = ours.hear()?;
+            let said = match &listened {
+                Some(listened) => listened.hand_over(said)?,
+                None => Some(said),
+            };
+            let Some(said) = said else { continue };
+            match said {
                 Said::Hooks => {
                     if let Some(hooks) = &spec.hooks {
                         run_hooks(hooks, &state("creating", pid))?;
@@ -280,7 +297,7 @@ impl<'a> Made<'a> {
                 }
                 Said::Ready => break,
                 Said::Failed(text) => return Err(Error::Inside { init: true, text }),
-                Said::Gone => {
+                Said::Gone | Said::Listener(_) | Said::ListenerAt(_) => {
                     return Err(Error::Inside {
                         init: true,
                         text: gone(&group),

@@ -61,6 +61,9 @@ pub(crate) enum Error {
     /// The seccomp profile.
     #[error("compile seccomp profile")]
     Seccomp(#[source] lighter_seccomp::Error),
+    /// The seccomp profile's listener.
+    #[error("failed to connect with seccomp agent specified in the seccomp profile")]
+    Agent(#[source] Box<Error>),
     /// A mount of the configuration.
     #[error("mount {what:?} on {}", destination.display())]
     Mount {

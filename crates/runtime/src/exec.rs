@@ -14,6 +14,7 @@ use crate::attributes::Attributes;
 use crate::config::Process;
 use crate::create::{process_of, write_pid_file};
 use crate::error::{Context, Error, Result};
+use crate::notify::Listened;
 use crate::state::{FILTER, Home, Record, Status};
 use crate::sync::{Channel, Said};
 use crate::{console, identity, json, namespaces, program};
@@ -131,6 +132,10 @@ pub(crate) fn exec(options: &Options, home: &Home, record: &Record, process: &Pr
         }
         None => None,
     };
+    let agent = match (&record.seccomp_agent, &filter) {
+        (Some(agent), Some(filter)) if filter.has_listener() => Some((agent, agent.connect()?)),
+        _ => None,
+    };
     let console = options
         .console_socket
         .as_deref()
@@ -174,15 +179,31 @@ pub(crate) fn exec(options: &Options, home: &Home, record: &Record, process: &Pr
     };
     drop(theirs);
     let started = Started { pid, pidfd };
+    let listened = agent.as_ref().map(|(agent, socket)| Listened {
+        socket,
+        agent,
+        record,
+        status: Status::Running,
+        pid,
+        pidfd: started.pidfd.as_fd(),
+    });
     let result = (|| {
-        match ours.hear()? {
-            Said::Ready => {}
-            Said::Failed(text) => return Err(Error::Inside { init: false, text }),
-            Said::Hooks | Said::Gone => {
-                return Err(Error::Inside {
-                    init: false,
-                    text: "process died before it was ready".into(),
-                });
+        loop {
+            let said = ours.hear()?;
+            let said = match &listened {
+                Some(listened) => listened.hand_over(said)?,
+                None => Some(said),
+            };
+            match said {
+                None => {}
+                Some(Said::Ready) => break,
+                Some(Said::Failed(text)) => return Err(Error::Inside { init: false, text }),
+                Some(_) => {
+                    return Err(Error::Inside {
+                        init: false,
+                        text: "process died before it was ready".into(),
+                    });
+                }
             }
         }
         if let Some(socket) = &pidfd_socket {
@@ -247,7 +268,6 @@ impl Birth<'_> {
     fn run(&self, channel: Channel) -> ! {
         match self.prepare(&channel) {
             Ok((path, arguments, environment)) => {
-                drop(channel);
                 let error = lighter_sys::exec::exec(&program::c_string(&path), &arguments, &environment);
                 let text = format!("exec {}: {}\n", path.display(), program::words(error));
                 let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
@@ -286,12 +306,13 @@ impl Birth<'_> {
         lighter_sys::descriptors::close_on_exec_from(3 + self.preserve_fds)
             .doing("mark descriptors close-on-exec")?;
         let environment = program::environment(&process.env, process.user.uid)?;
-        identity::assume(process, self.attributes, self.filter, in_userns)?;
+        identity::assume(process, self.attributes, self.filter, in_userns, channel)?;
         let path = program::find(&process.args[0], &environment)?;
         let strings = |list: &[String]| Strings::new(list.iter().map(program::c_string).collect());
         let ready = (path, strings(&process.args), strings(&environment));
+        identity::filter_with_listener(process, self.filter, channel)?;
         channel.say_ready()?;
-        channel.await_go()?;
+        channel.await_last_go()?;
         identity::filter_late(process, self.filter)?;
         Ok(ready)
     }

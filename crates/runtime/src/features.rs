@@ -148,7 +148,7 @@ pub(crate) fn features() -> String {
             "cgroup": {"v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true},
             "seccomp": {
                 "enabled": true,
-                "actions": known::ACTIONS.iter().filter(|name| **name != "SCMP_ACT_NOTIFY").collect::<Vec<_>>(),
+                "actions": known::ACTIONS,
                 "operators": known::OPERATORS,
                 "archs": known::ARCHITECTURES,
                 "knownFlags": known::FLAGS,

@@ -10,6 +10,7 @@ use crate::attributes::Attributes;
 use crate::caps::Sets;
 use crate::config::{Process, Rlimit};
 use crate::error::{Context, Error, Result};
+use crate::sync::Channel;
 
 /// In the order of the kernel's numbers.
 const LIMITS: [&str; 16] = [
@@ -97,6 +98,7 @@ pub(crate) fn assume(
     attributes: &Attributes,
     filter: Option<&Filter>,
     limited: bool,
+    channel: &Channel,
 ) -> Result<()> {
     attributes.apply()?;
     if !limited {
@@ -107,7 +109,7 @@ pub(crate) fn assume(
     if process.no_new_privileges {
         p::set_no_new_privs().doing("set no_new_privs")?;
     } else if let Some(filter) = filter {
-        install(filter)?;
+        install(filter, Some(channel))?;
     }
     sets.limit()?;
     let user = &process.user;
@@ -126,18 +128,33 @@ pub(crate) fn assume(
     Ok(())
 }
 
-/// The filter of a process with no-new-privileges: as late as can be.
-pub(crate) fn filter_late(process: &Process, filter: Option<&Filter>) -> Result<()> {
+/// The filter of a process with no-new-privileges, when the runtime must hear of its listener: as late as it still does.
+pub(crate) fn filter_with_listener(
+    process: &Process,
+    filter: Option<&Filter>,
+    channel: &Channel,
+) -> Result<()> {
     match filter {
-        Some(filter) if process.no_new_privileges => install(filter),
+        Some(filter) if process.no_new_privileges && filter.has_listener() => install(filter, Some(channel)),
         _ => Ok(()),
     }
 }
 
-fn install(filter: &Filter) -> Result<()> {
-    seccomp::install(&filter.instructions, filter.flags)
-        .map(drop)
-        .doing("install the seccomp filter")
+/// The filter of a process with no-new-privileges: as late as can be.
+pub(crate) fn filter_late(process: &Process, filter: Option<&Filter>) -> Result<()> {
+    match filter {
+        Some(filter) if process.no_new_privileges && !filter.has_listener() => install(filter, None),
+        _ => Ok(()),
+    }
+}
+
+fn install(filter: &Filter, channel: Option<&Channel>) -> Result<()> {
+    let listener =
+        seccomp::install(&filter.instructions, filter.flags).doing("install the seccomp filter")?;
+    match (listener, channel) {
+        (Some(listener), Some(channel)) => channel.say_listener(listener, filter.allows("sendmsg")),
+        _ => Ok(()),
+    }
 }
 
 fn groups(gids: &[u32]) -> Result<()> {

@@ -44,7 +44,7 @@ pub(crate) struct Birth<'a> {
 pub(crate) fn run(birth: &Birth<'_>, channel: Channel) -> ! {
     match prepare(birth, &channel) {
         Ok(ready) => {
-            drop(channel);
+            // Not closed: a listener may not even allow that. The exec does it.
             let error = go(birth, ready);
             let text = lighter_stdx::error::chain(&error) + "\n";
             // The runtime has left: what remains is the container's own stderr.
@@ -140,6 +140,7 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         birth.attributes,
         birth.filter,
         birth.namespaces.has(ns::USER),
+        channel,
     )?;
     let name = process
         .args
@@ -152,8 +153,9 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         arguments: strings(&process.args),
         environment: strings(&environment),
     };
+    identity::filter_with_listener(process, birth.filter, channel)?;
     channel.say_ready()?;
-    channel.await_go()?;
+    channel.await_last_go()?;
     Ok(ready)
 }
 

@@ -24,6 +24,7 @@ mod identity;
 mod init;
 mod json;
 mod namespaces;
+mod notify;
 mod options;
 mod program;
 mod relay;

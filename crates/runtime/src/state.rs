@@ -15,6 +15,7 @@ use crate::attributes::Inherited;
 use crate::config::{Hook, Namespace};
 use crate::error::{Context, Error, Result};
 use crate::json;
+use crate::notify::Agent;
 
 /// Format of `state.json`.
 const FORMAT: u32 = 1;
@@ -43,6 +44,9 @@ pub(crate) struct Record {
     pub(crate) poststart: Vec<Hook>,
     pub(crate) poststop: Vec<Hook>,
     pub(crate) seccomp_flags: Option<u32>,
+    /// Whom calls of later processes are told to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) seccomp_agent: Option<Agent>,
     /// For later processes.
     pub(crate) inherited: Inherited,
 }

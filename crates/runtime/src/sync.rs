@@ -2,7 +2,7 @@
 //! pair. When one of them dies the other sees the end.
 
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 use crate::error::{Context, Error, Result};
 
@@ -11,12 +11,16 @@ use crate::error::{Context, Error, Result};
 pub(crate) struct Channel(OwnedFd);
 
 /// From the child.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Said {
     /// Namespaces and mounts are there, the root is not pivoted: hooks may run.
     Hooks,
     /// Everything is ready but the exec.
     Ready,
+    /// The filter is installed, and calls wait for whoever listens at this descriptor.
+    Listener(OwnedFd),
+    /// The same, by the number that the descriptor has in the process.
+    ListenerAt(i32),
     /// It gave up.
     Failed(String),
     /// It died.
@@ -32,22 +36,41 @@ impl Channel {
     }
 
     pub(crate) fn say_hooks(&self) -> Result<()> {
-        lighter_sys::fdpass::send(&self.0, b"H", &[])
+        self.say(b"H")
+    }
+
+    pub(crate) fn say_ready(&self) -> Result<()> {
+        self.say(b"R")
+    }
+
+    /// Only `write`: a filter that is in force already may forbid the socket calls, or ask a listener about them who does
+    /// not listen yet.
+    fn say(&self, message: &[u8]) -> Result<()> {
+        rustix::io::write(&self.0, message)
             .map(drop)
             .doing("talk to the runtime")
     }
 
-    pub(crate) fn say_ready(&self) -> Result<()> {
-        lighter_sys::fdpass::send(&self.0, b"R", &[])
-            .map(drop)
-            .doing("talk to the runtime")
+    /// Hands the listener's descriptor over: along with a message where the filter allows that, else by its number. Does
+    /// not wait, as whatever it waited with might itself be asked about; so the descriptor stays open until the exec.
+    pub(crate) fn say_listener(&self, listener: OwnedFd, by_message: bool) -> Result<()> {
+        if by_message {
+            lighter_sys::fdpass::send(&self.0, b"L", &[listener.as_fd()])
+                .doing("hand over the seccomp listener")?;
+            // Even `close` may be asked about.
+            let _ = listener.into_raw_fd();
+            return Ok(());
+        }
+        let mut message = vec![b'N'];
+        message.extend(listener.into_raw_fd().to_ne_bytes());
+        self.say(&message)
     }
 
     pub(crate) fn say_failed(&self, text: &str) {
         let mut message = vec![b'E'];
         message.extend_from_slice(&text.as_bytes()[..text.len().min(8000)]);
         // The runtime may be dead, and then nobody wants to know.
-        let _ = lighter_sys::fdpass::send(&self.0, &message, &[]);
+        let _ = self.say(&message);
     }
 
     /// What the child said.
@@ -61,8 +84,17 @@ impl Channel {
             }
             heard => heard,
         };
-        let (length, _) = heard.doing("listen to the container")?;
+        let (length, mut fds) = heard.doing("listen to the container")?;
         Ok(match buffer[..length].split_first() {
+            Some((b'L', _)) => match fds.pop() {
+                Some(listener) => Said::Listener(listener),
+                None => Said::Failed("no descriptor came with the seccomp listener".into()),
+            },
+            Some((b'N', number)) => Said::ListenerAt(
+                number
+                    .first_chunk()
+                    .map_or(-1, |number| i32::from_ne_bytes(*number)),
+            ),
             Some((b'H', _)) => Said::Hooks,
             Some((b'R', _)) => Said::Ready,
             Some((_, text)) => Said::Failed(String::from_utf8_lossy(text).into_owned()),
@@ -78,6 +110,15 @@ impl Channel {
                 Ok(())
             }
             result => result.map(drop).doing("talk to the container"),
+        }
+    }
+
+    /// Waits for the runtime, which sends no descriptors. Only `read`, see [`Channel::say`].
+    pub(crate) fn await_last_go(&self) -> Result<()> {
+        let mut buffer = [0; 1];
+        match rustix::io::read(&self.0, &mut buffer).doing("listen to the runtime")? {
+            1 => Ok(()),
+            _ => Err(Error::State("the runtime is gone".into())),
         }
     }
 

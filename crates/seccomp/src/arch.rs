@@ -7,6 +7,38 @@ pub const NAMES: &[&str] = &["SCMP_ARCH_X86", "SCMP_ARCH_X86_64", "SCMP_ARCH_X32
 #[cfg(target_arch = "aarch64")]
 pub const NAMES: &[&str] = &["SCMP_ARCH_AARCH64"];
 
+/// Whether a profile may list `name`: also of other machines, whose calls never get here.
+pub(crate) fn is_known(name: &str) -> bool {
+    const SHORT: [&str; 24] = [
+        "X86",
+        "X86_64",
+        "X32",
+        "ARM",
+        "AARCH64",
+        "MIPS",
+        "MIPS64",
+        "MIPS64N32",
+        "MIPSEL",
+        "MIPSEL64",
+        "MIPSEL64N32",
+        "PPC",
+        "PPC64",
+        "PPC64LE",
+        "S390",
+        "S390X",
+        "PARISC",
+        "PARISC64",
+        "RISCV64",
+        "LOONGARCH64",
+        "M68K",
+        "SH",
+        "SHEB",
+        "NATIVE",
+    ];
+    name.strip_prefix("SCMP_ARCH_")
+        .is_some_and(|short| SHORT.contains(&short))
+}
+
 /// One way to number the calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Numbering {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lighter_sys::seccomp::Instruction;
 
-use crate::arch::{Numbering, X32_BIT};
+use crate::arch::{Numbering, X32_BIT, is_known};
 use crate::profile::{Action, Argument, Operator, Profile};
 
 /// What cannot be compiled.
@@ -24,11 +24,17 @@ pub enum Error {
     /// A flag that we do not know.
     #[error("unknown seccomp flag {0:?}")]
     Flag(String),
-    /// The listener cannot be asked about every call: it would have to ask about its own.
-    #[error("SCMP_ACT_NOTIFY cannot be the default action")]
+    /// An architecture that no machine has.
+    #[error("unknown seccomp architecture {0:?}")]
+    Architecture(String),
+    /// The listener cannot be asked about every call: the one that hands it over would wait for it.
+    #[error("SCMP_ACT_NOTIFY cannot be used as default action")]
     NotifyAll,
+    /// Nor about this one, for the same reason.
+    #[error("SCMP_ACT_NOTIFY cannot be used for the write syscall")]
+    NotifyWrite,
     /// Notification without a socket to send the descriptor to.
-    #[error("SCMP_ACT_NOTIFY needs a listenerPath")]
+    #[error("SCMP_ACT_NOTIFY: seccomp listenerPath is not set")]
     NoListener,
 }
 
@@ -42,6 +48,11 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Whether installing it makes a descriptor that somebody must listen to.
+    pub fn has_listener(&self) -> bool {
+        self.flags & NEW_LISTENER != 0
+    }
+
     /// The program as bytes, for [`Filter::from_bytes`] on the same machine.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.instructions.len() * 8);
@@ -78,10 +89,11 @@ pub const FLAGS: &[&str] = &[
 const FLAG_BITS: [u32; 4] = [1, 2, 4, 32];
 const SPEC_ALLOW: u32 = 4;
 const NEW_LISTENER: u32 = 8;
+const WAIT_KILLABLE_RECV: u32 = 32;
 
 const EPERM: u32 = 1;
 const ENOSYS: u32 = 38;
-const KILL_THREAD: u32 = 0;
+pub(crate) const KILL_THREAD: u32 = 0;
 const ERRNO: u32 = 0x0005_0000;
 
 /// What a filter returns for an action.
@@ -116,13 +128,27 @@ pub fn compile(profile: &Profile) -> Result<Filter, Error> {
     if profile.default_action == Action::Notify {
         return Err(Error::NotifyAll);
     }
-    let notifies = profile.syscalls.iter().any(|rule| rule.action == Action::Notify);
+    let mut notifying = profile
+        .syscalls
+        .iter()
+        .filter(|rule| rule.action == Action::Notify)
+        .peekable();
+    let notifies = notifying.peek().is_some();
+    if notifying.any(|rule| rule.names.iter().any(|name| name == "write")) {
+        return Err(Error::NotifyWrite);
+    }
+    if let Some(name) = profile.architectures.iter().find(|name| !is_known(name)) {
+        return Err(Error::Architecture(name.clone()));
+    }
     if notifies && profile.listener_path.is_empty() {
         return Err(Error::NoListener);
     }
     let mut flags = flags(profile)?;
     if notifies {
         flags |= NEW_LISTENER;
+    } else {
+        // Says how a listener is waited for; without one the kernel refuses it.
+        flags &= !WAIT_KILLABLE_RECV;
     }
 
     let mut wanted = vec![Numbering::NATIVE];
@@ -297,13 +323,13 @@ const DATA_NUMBER: u32 = 0;
 const DATA_ARCH: u32 = 4;
 const DATA_ARGUMENTS: u32 = 16;
 
-const LOAD: u16 = 0x20; // LD | W | ABS
-const AND: u16 = 0x54; // ALU | AND | K
-const JUMP_ALWAYS: u16 = 0x05;
-const JUMP_EQUAL: u16 = 0x15;
-const JUMP_GREATER: u16 = 0x25;
-const JUMP_GREATER_EQUAL: u16 = 0x35;
-const RETURN: u16 = 0x06;
+pub(crate) const LOAD: u16 = 0x20; // LD | W | ABS
+pub(crate) const AND: u16 = 0x54; // ALU | AND | K
+pub(crate) const JUMP_ALWAYS: u16 = 0x05;
+pub(crate) const JUMP_EQUAL: u16 = 0x15;
+pub(crate) const JUMP_GREATER: u16 = 0x25;
+pub(crate) const JUMP_GREATER_EQUAL: u16 = 0x35;
+pub(crate) const RETURN: u16 = 0x06;
 
 fn load(offset: u32) -> Instruction {
     Instruction {

@@ -5,6 +5,7 @@
 
 mod arch;
 mod compile;
+mod interpret;
 mod profile;
 mod table;
 

@@ -1,45 +1,10 @@
 use super::*;
+use crate::interpret::interpret;
 use crate::profile::Rule;
 use proptest::prelude::*;
 
 const X86_64: u32 = 0xc000_003e;
 const X86: u32 = 0x4000_0003;
-
-/// What the kernel does with a program.
-fn interpret(code: &[Instruction], number: u32, arch: u32, arguments: [u64; 6]) -> u32 {
-    let mut data = [0u8; 64];
-    data[..4].copy_from_slice(&number.to_ne_bytes());
-    data[4..8].copy_from_slice(&arch.to_ne_bytes());
-    for (index, argument) in arguments.iter().enumerate() {
-        data[16 + index * 8..24 + index * 8].copy_from_slice(&argument.to_ne_bytes());
-    }
-    let (mut at, mut accumulator) = (0, 0u32);
-    loop {
-        let instruction = code[at];
-        at += 1;
-        let k = instruction.k;
-        let branch = |taken: bool| {
-            usize::from(if taken {
-                instruction.jump_true
-            } else {
-                instruction.jump_false
-            })
-        };
-        match instruction.code {
-            LOAD => {
-                let at = k as usize;
-                accumulator = u32::from_ne_bytes(data[at..at + 4].try_into().unwrap());
-            }
-            AND => accumulator &= k,
-            JUMP_ALWAYS => at += k as usize,
-            JUMP_EQUAL => at += branch(accumulator == k),
-            JUMP_GREATER => at += branch(accumulator > k),
-            JUMP_GREATER_EQUAL => at += branch(accumulator >= k),
-            RETURN => return k,
-            code => panic!("{code:#x}"),
-        }
-    }
-}
 
 /// What the profile says, read rule by rule.
 fn oracle(profile: &Profile, number: u32, numbering: Numbering, arguments: [u64; 6]) -> u32 {
@@ -238,7 +203,7 @@ fn what_cannot_be_compiled_is_refused() {
         |json: &str, expected: &str| assert_eq!(compile(&parse(json)).unwrap_err().to_string(), expected);
     check(
         r#"{"defaultAction": "SCMP_ACT_NOTIFY"}"#,
-        "SCMP_ACT_NOTIFY cannot be the default action",
+        "SCMP_ACT_NOTIFY cannot be used as default action",
     );
     check(
         r#"{"defaultAction": "SCMP_ACT_ALLOW", "flags": ["X"]}"#,
@@ -250,7 +215,15 @@ fn what_cannot_be_compiled_is_refused() {
     );
     check(
         r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_NOTIFY"}]}"#,
-        "SCMP_ACT_NOTIFY needs a listenerPath",
+        "SCMP_ACT_NOTIFY: seccomp listenerPath is not set",
+    );
+    check(
+        r#"{"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x", "syscalls": [{"names": ["write"], "action": "SCMP_ACT_NOTIFY"}]}"#,
+        "SCMP_ACT_NOTIFY cannot be used for the write syscall",
+    );
+    check(
+        r#"{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_ARM", "ARM"]}"#,
+        "unknown seccomp architecture \"ARM\"",
     );
 }
 
