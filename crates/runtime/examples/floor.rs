@@ -306,7 +306,7 @@ fn protect() -> io::Result<()> {
 }
 
 fn limits_and_filter(work: &Work) -> io::Result<()> {
-    p::set_rlimit(7, 1024, 1024)?;
+    p::set_rlimit(0, 7, 1024, 1024)?;
     let keep = if work.docker { DOCKER_CAPS } else { SPEC_CAPS };
     for number in (0..41).filter(|number| keep & (1 << number) == 0) {
         caps::drop_bounding(number)?;
