@@ -71,6 +71,7 @@ pub(crate) fn checkpoint(home: &Home, record: &Record, options: &Options) -> Res
         let path = options.images.join(DESCRIPTORS);
         let names = serde_json::to_vec(&stdio(record)).map_err(|source| Error::Parse {
             path: path.clone(),
+            field: String::new(),
             source,
         })?;
         fs::write(&path, names).on("write", &path)?;

@@ -161,8 +161,7 @@ fn told(notice: &Notice<'_>, spec: &Spec, record: &mut Record, console: Option<&
 fn inherit_stdio(request: &mut Writer, images: &Path) -> Result<()> {
     let path = images.join(DESCRIPTORS);
     let text = fs::read(&path).on("read", &path)?;
-    let names: Vec<PathBuf> =
-        serde_json::from_slice(&text).map_err(|source| Error::Parse { path, source })?;
+    let names: Vec<PathBuf> = crate::json::parse(&path, &text)?;
     for (fd, name) in (0..3).zip(names) {
         if let Some(name) = name.to_str().filter(|name| name.starts_with("pipe:")) {
             inherit(request, name, fd);
