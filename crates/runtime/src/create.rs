@@ -225,32 +225,31 @@ impl<'a> Made<'a> {
         };
         let (ours, theirs) = Channel::pair()?;
         let state = |status: &'static str, pid: i32| oci_state(&record, status, pid);
-        // The cgroup namespace begins when the cgroup is joined.
-        let kinds = namespaces.new & !ns::CGROUP;
-        let (pid, pidfd) = match p::fork(kinds, inside.as_ref().map(AsFd::as_fd)).doing("clone")? {
-            p::Fork::Child => {
-                drop(ours);
-                let birth = Birth {
-                    spec,
-                    linux,
-                    process,
-                    attributes: &attributes,
-                    rootfs: &rootfs,
-                    id: &options.id,
-                    namespaces: &namespaces,
-                    group: Some(&group),
-                    filter: filter.as_ref(),
-                    fifo: &fifo,
-                    console: console.as_ref(),
-                    no_pivot: options.no_pivot,
-                    no_new_keyring: options.no_new_keyring,
-                    preserve_fds: options.preserve_fds,
-                    state: &state,
-                };
-                init::run(&birth, theirs)
-            }
-            p::Fork::Parent { pid, pidfd } => (pid, pidfd),
-        };
+        let (pid, pidfd) =
+            match p::fork(namespaces.at_birth(), inside.as_ref().map(AsFd::as_fd)).doing("clone")? {
+                p::Fork::Child => {
+                    drop(ours);
+                    let birth = Birth {
+                        spec,
+                        linux,
+                        process,
+                        attributes: &attributes,
+                        rootfs: &rootfs,
+                        id: &options.id,
+                        namespaces: &namespaces,
+                        group: Some(&group),
+                        filter: filter.as_ref(),
+                        fifo: &fifo,
+                        console: console.as_ref(),
+                        no_pivot: options.no_pivot,
+                        no_new_keyring: options.no_new_keyring,
+                        preserve_fds: options.preserve_fds,
+                        state: &state,
+                    };
+                    init::run(&birth, theirs)
+                }
+                p::Fork::Parent { pid, pidfd } => (pid, pidfd),
+            };
         drop(theirs);
         self.child = Some((pid, pidfd.as_fd().try_clone_to_owned().doing("duplicate pidfd")?));
         if !v2 {

@@ -98,6 +98,7 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         p::set_uid(0).doing("become root of the user namespace")?;
         p::set_dumpable(false).doing("set dumpable")?;
     }
+    birth.namespaces.make_here()?;
     birth.namespaces.join_here()?;
 
     if birth.namespaces.new & ns::MOUNT != 0 {

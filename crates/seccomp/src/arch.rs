@@ -99,30 +99,25 @@ impl Numbering {
 
     /// The number of the call `name`.
     pub(crate) fn number(self, name: &str) -> Option<u32> {
-        let find = |table: &[(&str, u32)]| {
-            table
-                .binary_search_by_key(&name, |(known, _)| known)
-                .ok()
-                .map(|index| table[index].1)
-        };
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::X86_64 => find(crate::table::x86_64::CALLS),
+            Self::X86_64 => crate::table::x86_64::CALLS.number(name),
             #[cfg(target_arch = "x86_64")]
-            Self::X86 => find(crate::table::x86::CALLS),
+            Self::X86 => crate::table::x86::CALLS.number(name),
             #[cfg(target_arch = "x86_64")]
-            Self::X32 => find(crate::table::x32::CALLS)
+            Self::X32 => crate::table::x32::CALLS
+                .number(name)
                 .or_else(|| {
                     let absent = crate::table::x32::ABSENT.binary_search(&name).is_ok();
                     if absent {
                         None
                     } else {
-                        find(crate::table::x86_64::CALLS)
+                        crate::table::x86_64::CALLS.number(name)
                     }
                 })
                 .map(|number| number | X32_BIT),
             #[cfg(target_arch = "aarch64")]
-            Self::Aarch64 => find(crate::table::aarch64::CALLS),
+            Self::Aarch64 => crate::table::aarch64::CALLS.number(name),
         }
     }
 }

@@ -1,7 +1,5 @@
 //! A profile to a program.
 
-use std::collections::BTreeMap;
-
 use lighter_sys::seccomp::Instruction;
 
 use crate::arch::{Numbering, X32_BIT, is_known};
@@ -229,9 +227,10 @@ fn ranges(profile: &Profile, numberings: &[Numbering]) -> Result<Vec<(u32, Fate)
     let mut starts: Vec<(u32, Fate)> = Vec::new();
     for numbering in numberings {
         let (fates, newest) = fates(profile, *numbering)?;
-        let base = if numbering.is_x32() { X32_BIT } else { 0 };
+        let base = numbering.base();
         let mut next = base;
-        for (number, fate) in fates {
+        for (number, fate) in (base..).zip(fates) {
+            let Some(fate) = fate else { continue };
             if number > next {
                 starts.push((next, Fate::Always(default)));
             }
@@ -260,6 +259,11 @@ fn ranges(profile: &Profile, numberings: &[Numbering]) -> Result<Vec<(u32, Fate)
 }
 
 impl Numbering {
+    /// The lowest number.
+    fn base(self) -> u32 {
+        if self.is_x32() { X32_BIT } else { 0 }
+    }
+
     fn is_x32(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -269,10 +273,12 @@ impl Numbering {
     }
 }
 
-/// The calls that rules speak of, and the highest number that the profile names at all.
-fn fates(profile: &Profile, numbering: Numbering) -> Result<(BTreeMap<u32, Fate>, Option<u32>), Error> {
+/// What happens to the calls, by number from the architecture's first on, where rules speak of them; and the highest number that
+/// the profile names at all.
+fn fates(profile: &Profile, numbering: Numbering) -> Result<(Vec<Option<Fate>>, Option<u32>), Error> {
     let default = default(profile);
-    let mut fates: BTreeMap<u32, Fate> = BTreeMap::new();
+    let base = numbering.base();
+    let mut fates: Vec<Option<Fate>> = Vec::with_capacity(512);
     let mut newest = None;
     for rule in &profile.syscalls {
         let result = verdict(rule.action, rule.errno_ret);
@@ -291,12 +297,17 @@ fn fates(profile: &Profile, numbering: Numbering) -> Result<(BTreeMap<u32, Fate>
             if result == default {
                 continue;
             }
+            // Every number of an architecture's is its first or above.
+            let place = (number - base) as usize;
+            if place >= fates.len() {
+                fates.resize(place + 1, None);
+            }
+            let fate = &mut fates[place];
             if rule.args.is_empty() {
-                match fates.get(&number) {
-                    Some(Fate::Always(_)) => {}
-                    _ => drop(fates.insert(number, Fate::Always(result))),
+                if !matches!(fate, Some(Fate::Always(_))) {
+                    *fate = Some(Fate::Always(result));
                 }
-            } else if let Fate::When(rules) = fates.entry(number).or_insert_with(|| Fate::When(Vec::new())) {
+            } else if let Fate::When(rules) = fate.get_or_insert(Fate::When(Vec::new())) {
                 rules.extend(alternatives.iter().map(|arguments| (arguments.clone(), result)));
             }
         }

@@ -121,7 +121,7 @@ fn argument() -> impl Strategy<Value = Argument> {
 }
 
 fn rule() -> impl Strategy<Value = Rule> {
-    let names = prop::collection::vec(prop::sample::select(crate::table::x86_64::CALLS), 1..60);
+    let names = prop::collection::vec(prop::sample::select(crate::table::x86_64::NAMES), 1..60);
     let args = prop::collection::vec(argument(), 0..4);
     (names, action(), prop::option::of(0..200u32), args).prop_map(|(names, action, errno_ret, args)| {
         // Each call with conditions has its own copy of them, and a filter its limit.
@@ -244,7 +244,7 @@ fn null_is_absent_as_go_writes_it() {
 /// A tree is shallow: what a call costs.
 #[test]
 fn few_comparisons_decide() {
-    let names: Vec<String> = crate::table::x86_64::CALLS
+    let names: Vec<String> = crate::table::x86_64::NAMES
         .iter()
         .step_by(2)
         .map(|(name, _)| (*name).to_owned())

@@ -2,6 +2,7 @@
 
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod aarch64;
+mod find;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x32;
 #[cfg(target_arch = "x86_64")]

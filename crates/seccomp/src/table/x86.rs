@@ -2,8 +2,13 @@
 //!
 //! Facts of the kernel's ABI (its `unistd` headers), sorted by name.
 
+use super::find::Calls;
+
+/// By name.
+pub(crate) static CALLS: Calls = Calls::new(NAMES);
+
 /// Name and number.
-pub(crate) const CALLS: &[(&str, u32)] = &[
+pub(crate) const NAMES: &[(&str, u32)] = &[
     ("_llseek", 140),
     ("_newselect", 142),
     ("_sysctl", 149),
