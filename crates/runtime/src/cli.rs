@@ -207,7 +207,7 @@ fn command(input: &Input, global: &Parsed) -> Result<Output> {
     }
     let root = global
         .value("root")
-        .map_or_else(|| PathBuf::from("/run/lighter-runc"), PathBuf::from);
+        .map_or_else(|| default_root(input), PathBuf::from);
     let root = input.directory.join(root);
     let context = Caller { input, root };
     match name.as_str() {
@@ -293,6 +293,26 @@ fn first(parsed: &Parsed) -> Result<&str> {
         .ok_or_else(|| Error::Usage("container id cannot be empty".into()))
 }
 
+fn variable<'a>(input: &'a Input, name: &str) -> Option<&'a str> {
+    let found = input.environment.iter().find(|(key, _)| key == name);
+    found.and_then(|(_, value)| value.to_str())
+}
+
+/// Where containers are kept by default: an ordinary user, also one who is root in a user namespace, has a place of their
+/// own.
+fn default_root(input: &Input) -> PathBuf {
+    let own = variable(input, "XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    match own {
+        Some(dir)
+            if crate::ids::ordinary()
+                || (variable(input, "USER") != Some("root") && crate::ids::inside()) =>
+        {
+            Path::new(dir).join("lighter-runc")
+        }
+        _ => PathBuf::from("/run/lighter-runc"),
+    }
+}
+
 /// What every command needs.
 struct Caller<'a> {
     input: &'a Input,
@@ -300,6 +320,10 @@ struct Caller<'a> {
 }
 
 impl Caller<'_> {
+    fn variable(&self, name: &str) -> Option<&str> {
+        variable(self.input, name)
+    }
+
     /// The container that the first argument after the options names. Options may also follow the name, as runc has it.
     fn container(&self, known: &[Known], arguments: &[String]) -> Result<((Home, Record), Parsed)> {
         let parsed = Parsed::new(known, arguments)?;
@@ -324,6 +348,7 @@ impl Caller<'_> {
             no_pivot: parsed.is_set("no-pivot"),
             no_new_keyring: parsed.is_set("no-new-keyring"),
             now: clock::rfc3339(self.input.now),
+            path: self.variable("PATH").map(str::to_owned),
             foreground: false,
         };
         let spec = create::load(&options.bundle)?;

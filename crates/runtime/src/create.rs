@@ -9,11 +9,13 @@ use lighter_sys::{namespace as ns, process as p};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use crate::attributes::{Attributes, Inherited};
-use crate::config::{Hooks, IdMapping, Linux, Process, Spec};
+use crate::config::{Hooks, Linux, Process, Spec};
 use crate::error::{Context, Error, Result};
+use crate::ids::{self, Maps};
 use crate::init::{self, Birth};
-use crate::namespaces::Namespaces;
+use crate::namespaces::{self, Namespaces};
 use crate::notify::{Agent, Listened};
+use crate::stage::Stage;
 use crate::state::{FIFO, FILTER, Home, Record, Status, process_times};
 use crate::sync::{Channel, Said};
 use crate::{console, hooks, identity, json};
@@ -32,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) no_new_keyring: bool,
     /// The time now, RFC 3339.
     pub(crate) now: String,
+    /// `PATH`, for the helpers of ordinary users.
+    pub(crate) path: Option<String>,
     /// Whether `run` holds the terminal itself.
     pub(crate) foreground: bool,
 }
@@ -175,6 +179,16 @@ impl<'a> Made<'a> {
         let attributes = Attributes::new(process, &inherited, false)?;
         let namespaces = Namespaces::open(&linux.namespaces)?;
         check_namespaces(spec, linux, &namespaces)?;
+        let user = namespaces.joined(ns::USER).map(|joined| &joined.file);
+        let maps = Maps::of(linux, namespaces.new & ns::USER != 0, user)?;
+        if ids::ordinary() && !namespaces.has(ns::USER) {
+            return Err(Error::Config(
+                "rootless container requires user namespaces".into(),
+            ));
+        }
+        if let Some(maps) = &maps {
+            maps.check_process(process)?;
+        }
         let rootfs = rootfs_of(&options.bundle, spec)?;
 
         let layout = Layout::detect().doing("look at cgroups")?;
@@ -213,8 +227,6 @@ impl<'a> Made<'a> {
             .as_deref()
             .map(console::connect)
             .transpose()?;
-        namespaces.join_for_children()?;
-
         let v2 = group.version() == Version::V2;
         let inside = if v2 {
             self.group = Some(group.clone());
@@ -225,31 +237,53 @@ impl<'a> Made<'a> {
         };
         let (ours, theirs) = Channel::pair()?;
         let state = |status: &'static str, pid: i32| oci_state(&record, status, pid);
-        let (pid, pidfd) =
-            match p::fork(namespaces.at_birth(), inside.as_ref().map(AsFd::as_fd)).doing("clone")? {
-                p::Fork::Child => {
-                    drop(ours);
-                    let birth = Birth {
-                        spec,
-                        linux,
-                        process,
-                        attributes: &attributes,
-                        rootfs: &rootfs,
-                        id: &options.id,
-                        namespaces: &namespaces,
-                        group: Some(&group),
-                        filter: filter.as_ref(),
-                        fifo: &fifo,
-                        console: console.as_ref(),
-                        no_pivot: options.no_pivot,
-                        no_new_keyring: options.no_new_keyring,
-                        preserve_fds: options.preserve_fds,
-                        state: &state,
-                    };
-                    init::run(&birth, theirs)
-                }
-                p::Fork::Parent { pid, pidfd } => (pid, pidfd),
-            };
+        let cgroup = inside.as_ref().map(AsFd::as_fd);
+        let staged = Stage::is_needed(&namespaces, linux);
+        let forked = if staged {
+            Stage {
+                namespaces: &namespaces,
+                linux,
+                process,
+                cgroup,
+            }
+            .fork()?
+        } else {
+            let away = namespaces.join_for_children()?;
+            if away {
+                // The child is seen by who is there from its first moment (CVE-2016-9962).
+                p::set_dumpable(false).doing("set dumpable")?;
+            }
+            let forked = p::fork(namespaces.at_birth(), cgroup).doing("clone")?;
+            if away && matches!(forked, p::Fork::Parent { .. }) {
+                namespaces::leave_for_children()?;
+            }
+            forked
+        };
+        let (pid, pidfd) = match forked {
+            p::Fork::Child => {
+                drop(ours);
+                let birth = Birth {
+                    spec,
+                    linux,
+                    process,
+                    attributes: &attributes,
+                    rootfs: &rootfs,
+                    id: &options.id,
+                    namespaces: &namespaces,
+                    joined: staged,
+                    group: Some(&group),
+                    filter: filter.as_ref(),
+                    fifo: &fifo,
+                    console: console.as_ref(),
+                    no_pivot: options.no_pivot,
+                    no_new_keyring: options.no_new_keyring,
+                    preserve_fds: options.preserve_fds,
+                    state: &state,
+                };
+                init::run(&birth, theirs)
+            }
+            p::Fork::Parent { pid, pidfd } => (pid, pidfd),
+        };
         drop(theirs);
         self.child = Some((pid, pidfd.as_fd().try_clone_to_owned().doing("duplicate pidfd")?));
         if !v2 {
@@ -258,9 +292,11 @@ impl<'a> Made<'a> {
             make_group(&group, linux)?;
         }
         if namespaces.new & ns::USER != 0 {
-            map_ids(pid, linux)?;
             if let Some(score) = process.oom_score_adj {
                 identity::oom_score(pid, score)?;
+            }
+            if let Some(maps) = &maps {
+                maps.write(pid, options.path.as_deref())?;
             }
         }
         let joins = group.joins()?;
@@ -406,67 +442,29 @@ pub(crate) fn rootfs_of(bundle: &Path, spec: &Spec) -> Result<PathBuf> {
 
 fn check_namespaces(spec: &Spec, linux: &Linux, namespaces: &Namespaces) -> Result<()> {
     let refuse = |text: String| Err(Error::Config(text));
-    if namespaces.has(ns::TIME) || !linux.time_offsets.is_empty() {
-        return refuse("time namespaces are not supported yet".into());
+    if !linux.time_offsets.is_empty() {
+        if !namespaces.has(ns::TIME) {
+            return refuse(
+                "time namespace offsets specified, but time namespace isn't enabled in the config".into(),
+            );
+        }
+        if namespaces.joined(ns::TIME).is_some() {
+            return refuse(
+                "time namespace enabled, but both namespace path and time offsets specified -- you may only provide one".into(),
+            );
+        }
     }
-    if namespaces.joined.iter().any(|(kind, _)| *kind == ns::USER) {
-        return refuse("joining a user namespace is not supported yet".into());
-    }
-    let user = namespaces.new & ns::USER != 0;
-    if user && (linux.uid_mappings.is_empty() || linux.gid_mappings.is_empty()) {
-        return refuse("User namespaces enabled, but no uid or gid mappings found.".into());
-    }
-    if !user && (!linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty()) {
-        return refuse(
-            "user namespace mappings specified, but user namespace isn't enabled in the config".into(),
-        );
+    for (name, what) in [(&spec.hostname, "hostname"), (&spec.domainname, "domainname")] {
+        if !name.is_empty() && !namespaces.has(ns::UTS) {
+            return refuse(format!("unable to set {what} without a private UTS namespace"));
+        }
     }
     if !namespaces.has(ns::MOUNT)
         && (!linux.masked_paths.is_empty() || !linux.readonly_paths.is_empty() || !spec.mounts.is_empty())
     {
         return refuse("unable to restrict sys entries without a private MNT namespace".into());
     }
-    for key in linux.sysctl.keys() {
-        let plain = key.replace('/', ".");
-        let ipc = [
-            "kernel.msgmax",
-            "kernel.msgmnb",
-            "kernel.msgmni",
-            "kernel.sem",
-            "kernel.shmall",
-            "kernel.shmmax",
-            "kernel.shmmni",
-            "kernel.shm_rmid_forced",
-        ];
-        let needed = match plain.as_str() {
-            name if ipc.contains(&name) || name.starts_with("fs.mqueue.") => ns::IPC,
-            "kernel.domainname" | "kernel.hostname" => ns::UTS,
-            name if name.starts_with("net.") => ns::NETWORK,
-            // `user.*` is of the user namespace.
-            name if name.starts_with("user.") => ns::USER,
-            _ => return refuse(format!("sysctl {key:?} is not in a separate kernel namespace")),
-        };
-        if !namespaces.has(needed) {
-            return refuse(format!("sysctl {key:?} not allowed as namespace is not private"));
-        }
-    }
-    Ok(())
-}
-
-fn map_ids(pid: i32, linux: &Linux) -> Result<()> {
-    let text = |mappings: &[IdMapping]| {
-        mappings
-            .iter()
-            .map(|m| format!("{} {} {}\n", m.container_id, m.host_id, m.size))
-            .collect::<String>()
-    };
-    for (name, value) in [
-        ("uid_map", text(&linux.uid_mappings)),
-        ("gid_map", text(&linux.gid_mappings)),
-    ] {
-        let path = PathBuf::from(format!("/proc/{pid}/{name}"));
-        fs::write(&path, value).on("write", path)?;
-    }
+    namespaces.check_sysctls(linux.sysctl.keys())?;
     Ok(())
 }
 

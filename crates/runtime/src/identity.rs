@@ -89,6 +89,23 @@ pub(crate) fn oom_score(process: impl std::fmt::Display, value: i32) -> Result<(
     }
 }
 
+/// Becomes root of the user namespace that we are in; where it has none, the user of `process`, with all power kept.
+pub(crate) fn become_root(process: &Process) -> Result<()> {
+    let unmapped = |error: &std::io::Error| error.raw_os_error() == Some(Errno::INVAL.raw_os_error());
+    match p::set_gid(0) {
+        Err(error) if unmapped(&error) => p::set_gid(process.user.gid),
+        result => result,
+    }
+    .doing("become root of the user namespace")?;
+    match p::set_uid(0) {
+        // The kernel takes power away from who was root of the namespace, which nobody was.
+        Err(error) if unmapped(&error) => p::set_uid(process.user.uid),
+        result => result,
+    }
+    .doing("become root of the user namespace")?;
+    p::set_dumpable(false).doing("set dumpable")
+}
+
 /// Becomes who `process` says: everything but the filter. The working directory is changed while still privileged, and
 /// checked after.
 ///

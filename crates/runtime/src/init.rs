@@ -29,6 +29,8 @@ pub(crate) struct Birth<'a> {
     pub(crate) rootfs: &'a Path,
     pub(crate) id: &'a str,
     pub(crate) namespaces: &'a Namespaces,
+    /// Whether those that are joined are so already.
+    pub(crate) joined: bool,
     pub(crate) group: Option<&'a Group>,
     pub(crate) filter: Option<&'a Filter>,
     pub(crate) fifo: &'a File,
@@ -64,13 +66,17 @@ struct Ready {
 
 fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
     let (spec, linux, process) = (birth.spec, birth.linux, birth.process);
-    // Nobody of the container looks into this memory or behind /proc/PID/{exe,fd,cwd} of ours (CVE-2016-9962).
-    p::set_dumpable(false).doing("set dumpable")?;
+    let new_user = birth.namespaces.new & ns::USER != 0;
+    if !new_user {
+        // Nobody of the container looks into this memory or behind /proc/PID/{exe,fd,cwd} of ours (CVE-2016-9962). In a
+        // user namespace of our own nobody else is yet, and an ordinary user must be able to write our maps.
+        p::set_dumpable(false).doing("set dumpable")?;
+    }
     rustix::process::setsid().doing("start a session")?;
     // Modes of nodes and mount points are meant as they are written.
     rustix::process::umask(rustix::fs::Mode::empty());
     if let Some(score) = process.oom_score_adj
-        && birth.namespaces.new & ns::USER == 0
+        && !birth.namespaces.has(ns::USER)
     {
         identity::oom_score("self", score)?;
     }
@@ -91,15 +97,17 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         }
         Ok(())
     };
-    if birth.namespaces.new & ns::USER != 0 {
+    if new_user {
         // The runtime maps ids before it says anything.
         join()?;
-        p::set_gid(0).doing("become root of the user namespace")?;
-        p::set_uid(0).doing("become root of the user namespace")?;
-        p::set_dumpable(false).doing("set dumpable")?;
+    }
+    if birth.namespaces.has(ns::USER) {
+        identity::become_root(process)?;
     }
     birth.namespaces.make_here()?;
-    birth.namespaces.join_here()?;
+    if !birth.joined {
+        birth.namespaces.join_here()?;
+    }
 
     if birth.namespaces.new & ns::MOUNT != 0 {
         let in_userns = birth.namespaces.has(ns::USER);
@@ -227,17 +235,6 @@ fn make_cwd(cwd: &Path) -> Result<()> {
 }
 
 fn names(birth: &Birth<'_>) -> Result<()> {
-    let own = birth.namespaces.has(ns::UTS);
-    for (name, what) in [
-        (&birth.spec.hostname, "hostname"),
-        (&birth.spec.domainname, "domainname"),
-    ] {
-        if !name.is_empty() && !own {
-            return Err(Error::Config(format!(
-                "unable to set {what} without a private UTS namespace"
-            )));
-        }
-    }
     if !birth.spec.hostname.is_empty() {
         rustix::system::sethostname(birth.spec.hostname.as_bytes()).doing("set hostname")?;
     }

@@ -21,6 +21,7 @@ mod features;
 mod foreground;
 mod hooks;
 mod identity;
+mod ids;
 mod init;
 mod json;
 mod namespaces;
@@ -30,6 +31,7 @@ mod program;
 mod relay;
 mod rootfs;
 pub mod seal;
+mod stage;
 mod state;
 mod sync;
 

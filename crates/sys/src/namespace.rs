@@ -35,3 +35,11 @@ pub fn unshare(kinds: u32) -> io::Result<()> {
     // SAFETY: only namespace flags pass, so descriptors and memory stay shared as Rust expects.
     check(unsafe { libc::c_long::from(libc::unshare((kinds & known) as i32)) }).map(drop)
 }
+
+/// The kind of the namespace behind `fd`; `None` when it is no namespace at all. `ioctl_ns(2)`, `NS_GET_NSTYPE`.
+pub fn kind_of(fd: BorrowedFd<'_>) -> Option<u32> {
+    const GET_TYPE: libc::c_ulong = 0xb703;
+    // SAFETY: takes no argument; other files answer ENOTTY, or know the number as a query of theirs without one.
+    let kind = check(unsafe { libc::c_long::from(libc::ioctl(fd.as_raw_fd(), GET_TYPE as _)) }).ok()?;
+    u32::try_from(kind).ok()
+}
