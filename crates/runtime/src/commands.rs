@@ -45,7 +45,11 @@ pub(crate) fn start(home: &Home, record: &Record) -> Result<()> {
     rustix::io::write(&fifo, b"0").on("write", &path)?;
     if !record.poststart.is_empty() {
         let state = oci_state(record, "running", record.pid);
-        if let Err(error) = hooks::run("poststart", &record.poststart, &state) {
+        let around = hooks::Surroundings {
+            directory: Some(&record.bundle),
+            ..hooks::Surroundings::default()
+        };
+        if let Err(error) = hooks::run("poststart", &record.poststart, &state, around) {
             // As runc: a container whose poststart hook fails is not let live.
             let _ = lighter_sys::process::kill(record.pid, SIGKILL);
             return Err(error);
@@ -150,9 +154,14 @@ pub(crate) fn delete(home: &Home, force: bool) -> Result<()> {
     let forgotten = home.remove();
     if !record.poststop.is_empty() {
         let state = oci_state(&record, "stopped", 0);
+        // The bundle may be gone by now.
+        let around = hooks::Surroundings {
+            directory: Some(record.bundle.as_path()).filter(|bundle| bundle.is_dir()),
+            ..hooks::Surroundings::default()
+        };
         for hook in &record.poststop {
             // Each runs, whatever the one before did; runc only logs their failures.
-            let _ = hooks::run("poststop", std::slice::from_ref(hook), &state);
+            let _ = hooks::run("poststop", std::slice::from_ref(hook), &state, around);
         }
     }
     removed?;

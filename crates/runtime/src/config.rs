@@ -236,7 +236,7 @@ pub(crate) struct Hook {
     pub(crate) env: Vec<String>,
     /// Seconds after which it is killed and has failed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) timeout: Option<u64>,
+    pub(crate) timeout: Option<i64>,
 }
 
 /// What only Linux has.

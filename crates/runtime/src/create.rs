@@ -81,6 +81,9 @@ pub(crate) fn validate(spec: &Spec, options: &Options) -> Result<()> {
     if !process.selinux_label.is_empty() {
         return refuse("selinux label is specified in config, but selinux is disabled or not supported");
     }
+    if let Some(hooks) = &spec.hooks {
+        hooks::check(hooks)?;
+    }
     if let Some(linux) = &spec.linux {
         if linux.intel_rdt.is_some() {
             return refuse("intelRdt is specified in config, but Intel RDT is not supported or enabled");
@@ -326,7 +329,7 @@ impl<'a> Made<'a> {
             match said {
                 Said::Hooks => {
                     if let Some(hooks) = &spec.hooks {
-                        run_hooks(hooks, &state("creating", pid))?;
+                        run_hooks(hooks, &state("creating", pid), &options.bundle)?;
                     }
                     ours.go(&[])?;
                 }
@@ -417,9 +420,13 @@ pub(crate) fn oci_state(record: &Record, status: &'static str, pid: i32) -> Vec<
     serde_json::to_vec(&state).unwrap_or_default()
 }
 
-pub(crate) fn run_hooks(list: &Hooks, state: &[u8]) -> Result<()> {
-    hooks::run("prestart", &list.prestart, state)?;
-    hooks::run("createRuntime", &list.create_runtime, state)
+pub(crate) fn run_hooks(list: &Hooks, state: &[u8], bundle: &Path) -> Result<()> {
+    let around = hooks::Surroundings {
+        directory: Some(bundle),
+        ..hooks::Surroundings::default()
+    };
+    hooks::run("prestart", &list.prestart, state, around)?;
+    hooks::run("createRuntime", &list.create_runtime, state, around)
 }
 
 /// Absolute, and there.

@@ -76,10 +76,12 @@ pub(crate) enum Error {
         source: Box<Error>,
     },
     /// A hook failed.
-    #[error("{kind} hook {}: {reason}", path.display())]
+    #[error("error running {kind} hook #{number}: {}: {reason}", path.display())]
     Hook {
         /// Which list it is in.
         kind: &'static str,
+        /// Where in the list, from 0.
+        number: usize,
         /// Program.
         path: PathBuf,
         /// What it did.

@@ -191,7 +191,7 @@ pub(crate) fn write_spec(bundle: &Path, rootless: bool) -> Result<()> {
         "mounts": [
             mount("/proc", "proc", "proc", &[]),
             mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-            mount("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
+            mount("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
             mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
             mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
             if rootless {
@@ -210,6 +210,10 @@ pub(crate) fn write_spec(bundle: &Path, rootless: bool) -> Result<()> {
         },
     });
     if rootless {
+        // The group of terminals is not mapped.
+        if let Some(options) = spec["mounts"][2]["options"].as_array_mut() {
+            options.pop();
+        }
         let map = |host: u32| json!([{"containerID": 0, "hostID": host, "size": 1}]);
         spec["linux"]["uidMappings"] = map(rustix::process::geteuid().as_raw());
         spec["linux"]["gidMappings"] = map(rustix::process::getegid().as_raw());

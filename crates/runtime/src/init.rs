@@ -59,6 +59,8 @@ pub(crate) fn run(birth: &Birth<'_>, channel: Channel) -> ! {
 
 /// A process that waits for `start`.
 struct Ready {
+    /// For hooks that have no environment of their own.
+    variables: Vec<String>,
     path: std::path::PathBuf,
     arguments: Strings,
     environment: Strings,
@@ -115,7 +117,7 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         root.mount_all(birth.group, &mut join)?;
         root.devices()?;
         join()?;
-        run_hooks(birth, channel)?;
+        run_hooks(birth, channel, Some(&root))?;
         root.pivot(birth.no_pivot)?;
         if let Some(socket) = birth.console {
             crate::console::set_up(socket.as_fd(), process.console_size, process.user.uid, true)?;
@@ -126,7 +128,7 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         root.finish()?;
     } else {
         join()?;
-        run_hooks(birth, channel)?;
+        run_hooks(birth, channel, None)?;
         rustix::process::chdir(birth.rootfs).on("enter", birth.rootfs)?;
         if !birth.namespaces.has(ns::MOUNT) {
             rustix::process::chroot(".").on("change root to", birth.rootfs)?;
@@ -161,6 +163,7 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         path,
         arguments: strings(&process.args),
         environment: strings(&environment),
+        variables: environment,
     };
     identity::filter_with_listener(process, birth.filter, channel)?;
     channel.say_ready()?;
@@ -181,6 +184,8 @@ fn go(birth: &Birth<'_>, ready: Ready) -> Error {
                 }
             }
         }
+        // Also for the hooks, as runc has it.
+        identity::filter_late(birth.process, birth.filter)?;
         if let Some(list) = birth
             .spec
             .hooks
@@ -188,9 +193,18 @@ fn go(birth: &Birth<'_>, ready: Ready) -> Error {
             .map(|hooks| &hooks.start_container)
             .filter(|list| !list.is_empty())
         {
-            hooks::run("startContainer", list, &(birth.state)("created", 1))?;
+            let around = hooks::Surroundings {
+                environment: &ready.variables,
+                ..hooks::Surroundings::default()
+            };
+            hooks::run(
+                "startContainer",
+                list,
+                &(birth.state)("created", own_pid()),
+                around,
+            )?;
         }
-        identity::filter_late(birth.process, birth.filter)
+        Ok(())
     })();
     if let Err(error) = result {
         return error;
@@ -204,7 +218,11 @@ fn go(birth: &Birth<'_>, ready: Ready) -> Error {
     ))
 }
 
-fn run_hooks(birth: &Birth<'_>, channel: &Channel) -> Result<()> {
+fn own_pid() -> i32 {
+    rustix::process::getpid().as_raw_nonzero().get()
+}
+
+fn run_hooks(birth: &Birth<'_>, channel: &Channel, root: Option<&Rootfs<'_>>) -> Result<()> {
     let Some(list) = &birth.spec.hooks else {
         return Ok(());
     };
@@ -213,10 +231,15 @@ fn run_hooks(birth: &Birth<'_>, channel: &Channel) -> Result<()> {
         channel.await_go()?;
     }
     if !list.create_container.is_empty() {
+        match root {
+            Some(root) => root.enter()?,
+            None => rustix::process::chdir(birth.rootfs).on("enter", birth.rootfs)?,
+        }
         hooks::run(
             "createContainer",
             &list.create_container,
-            &(birth.state)("creating", 1),
+            &(birth.state)("creating", own_pid()),
+            hooks::Surroundings::default(),
         )?;
     }
     Ok(())

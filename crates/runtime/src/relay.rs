@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use lighter_sys::signals::SignalFd;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 use crate::error::{Context, Result};
 
@@ -52,6 +52,7 @@ impl Relay {
         };
         let before = master.as_ref().and_then(|_| raw_mode());
         if let Some(master) = &master {
+            leave_line_ends(master);
             copy_size(master);
         }
         let result = self.relay(pidfd, master.as_ref());
@@ -131,8 +132,18 @@ fn raw_mode() -> Option<Termios> {
     let before = tcgetattr(rustix::stdio::stdin()).ok()?;
     let mut raw = before.clone();
     raw.make_raw();
+    // Line ends are put right here, once; the container's terminal leaves them alone.
+    raw.output_modes.insert(OutputModes::OPOST);
     tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &raw).ok()?;
     Some(before)
+}
+
+/// What a program writes arrives as it is, also in a file: no carriage return before the end of a line.
+fn leave_line_ends(master: &OwnedFd) {
+    if let Ok(mut modes) = tcgetattr(master) {
+        modes.output_modes.remove(OutputModes::ONLCR);
+        let _ = tcsetattr(master, OptionalActions::Now, &modes);
+    }
 }
 
 fn copy_size(master: &OwnedFd) {

@@ -305,9 +305,14 @@ impl<'a> Rootfs<'a> {
         crate::devices::fill(&self.root, &self.linux.devices, self.in_userns)
     }
 
+    /// Makes the new root the working directory: where `createContainer` hooks are run.
+    pub(crate) fn enter(&self) -> Result<()> {
+        rustix::process::fchdir(&self.root).doing("enter the root")
+    }
+
     /// Makes the root `/`, and the old one unreachable.
     pub(crate) fn pivot(&self, no_pivot: bool) -> Result<()> {
-        rustix::process::fchdir(&self.root).doing("enter the root")?;
+        self.enter()?;
         if no_pivot {
             // On a ramfs, which cannot be pivoted away from.
             m::mount(Some(c"."), c"/", None, 0x2000, None).doing("move the root")?;

@@ -371,7 +371,7 @@ fn a_hook_that_takes_too_long_fails_the_create() {
     let text = host.ok("runc create c 2>&1; [ $? = 1 ]; ls -A /run/lighter-runc");
     assert_eq!(
         text.trim(),
-        "runc create failed: createRuntime hook /bin/sleep: timed out after 1s"
+        "runc create failed: error running createRuntime hook #0: /bin/sleep: hook ran past specified timeout of 1.0s"
     );
 }
 

@@ -100,7 +100,7 @@ fn run_relays_a_terminal() {
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
-        text.contains("/dev/pts/0\r\n") && text.contains("got hello\r\n") && text.ends_with("code 5\n"),
+        text.contains("/dev/pts/0\n") && text.contains("got hello\n") && text.ends_with("code 5\n"),
         "{text:?}"
     );
 }

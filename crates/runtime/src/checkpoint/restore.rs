@@ -134,7 +134,11 @@ fn has_own_clock(pid: i32) -> Result<bool> {
 fn told(notice: &Notice<'_>, spec: &Spec, record: &mut Record, console: Option<&OwnedFd>) -> Result<()> {
     match notice.point {
         "setup-namespaces" => match &spec.hooks {
-            Some(hooks) => create::run_hooks(hooks, &create::oci_state(record, "creating", notice.pid)),
+            Some(hooks) => create::run_hooks(
+                hooks,
+                &create::oci_state(record, "creating", notice.pid),
+                &record.bundle,
+            ),
             None => Ok(()),
         },
         "post-restore" => {
