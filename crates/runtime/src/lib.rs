@@ -15,6 +15,7 @@ mod config;
 mod console;
 mod create;
 mod devices;
+pub mod documents;
 mod error;
 mod exec;
 mod features;

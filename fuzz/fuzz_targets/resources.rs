@@ -1,0 +1,7 @@
+#![no_main]
+
+use lighter_runtime::documents::{Document, check};
+
+libfuzzer_sys::fuzz_target!(|text: &[u8]| {
+    let _ = check(Document::Resources, text);
+});
