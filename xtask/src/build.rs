@@ -12,6 +12,8 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 const TINY: [&str; 3] = ["lighter-runc", "containerd-shim-lighter-v1", "lighter"];
 /// Those of them whose size every container pays as well (`lighter_sys::entry`).
 const LEAN: [&str; 2] = ["lighter-runc", "containerd-shim-lighter-v1"];
+/// The one that moves itself out of containers' reach before anything else.
+const SEALED: &str = "lighter-runc";
 const DAEMONS: [&str; 3] = ["lighter-containerd", "lighter-netd", "lighterd"];
 
 /// The root of the checkout.
@@ -45,6 +47,10 @@ pub fn all() -> Result<PathBuf> {
         let mut command = tiny(&["--package", &format!("bin-{name}")]);
         if LEAN.contains(&name) {
             lean(&mut command);
+        }
+        if name == SEALED {
+            // See `lighter_sys::early`.
+            command.args(["-C", "link-arg=-Wl,-e,lighter_start"]);
         }
         run(&mut command)?;
         place(

@@ -30,6 +30,11 @@ pub(crate) fn start(home: &Home, record: &Record) -> Result<()> {
             ));
         }
     }
+    let_go(home, record)
+}
+
+/// [`start`] of a container that the caller has just created.
+pub(crate) fn let_go(home: &Home, record: &Record) -> Result<()> {
     let path = home.file(FIFO);
     let fifo = match rustix::fs::open(
         &path,

@@ -305,6 +305,7 @@ impl<'a> Made<'a> {
         let joins = group.joins()?;
         let borrowed: Vec<_> = joins.iter().map(AsFd::as_fd).collect();
         ours.go(&borrowed)?;
+        lighter_sys::descriptors::close_all(joins);
         if let Some(filter) = &filter {
             self.save_filter(filter)?;
         }

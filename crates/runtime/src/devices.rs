@@ -25,11 +25,11 @@ const DEFAULT: [(&str, u32); 6] = [
 ];
 
 const LINKS: [(&str, &str); 5] = [
-    ("/proc/self/fd", "dev/fd"),
-    ("/proc/self/fd/0", "dev/stdin"),
-    ("/proc/self/fd/1", "dev/stdout"),
-    ("/proc/self/fd/2", "dev/stderr"),
-    ("pts/ptmx", "dev/ptmx"),
+    ("/proc/self/fd", "fd"),
+    ("/proc/self/fd/0", "stdin"),
+    ("/proc/self/fd/1", "stdout"),
+    ("/proc/self/fd/2", "stderr"),
+    ("pts/ptmx", "ptmx"),
 ];
 
 /// What every container may use, whatever its own rules say before: making nodes of any kind, the default devices and
@@ -84,22 +84,22 @@ pub(crate) fn fill(root: &Root, devices: &[Device], bind: bool) -> Result<()> {
     for device in devices {
         make(root, device, bind)?;
     }
-    for (target, path) in LINKS {
-        match root.symlink(target, Path::new(path)) {
+    for (target, name) in LINKS {
+        match rustix::fs::symlinkat(target, &dev, name) {
             // An image's own ptmx node would be the host's.
-            Err(_) if path == "dev/ptmx" => {
-                root.remove_file(Path::new(path))?;
-                root.symlink(target, Path::new(path))?;
+            Err(_) if name == "ptmx" => {
+                root.remove_file(Path::new("dev/ptmx"))?;
+                root.symlink(target, Path::new("dev/ptmx"))?;
             }
             // An image may have its own idea; so has runc.
-            Err(error) if error.errno() == Some(Errno::EXIST.raw_os_error()) => {}
-            result => result?,
+            Err(Errno::EXIST) => {}
+            result => result.on("link", Path::new("/dev").join(name))?,
         }
     }
     if rustix::fs::access("/proc/kcore", rustix::fs::Access::EXISTS).is_ok() {
-        match root.symlink("/proc/kcore", Path::new("dev/core")) {
-            Err(error) if error.errno() == Some(Errno::EXIST.raw_os_error()) => {}
-            result => result?,
+        match rustix::fs::symlinkat("/proc/kcore", &dev, "core") {
+            Err(Errno::EXIST) => {}
+            result => result.on("link", "/dev/core")?,
         }
     }
     Ok(())

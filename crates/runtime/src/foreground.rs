@@ -55,7 +55,7 @@ pub(crate) fn restore(
 }
 
 fn started(created: &create::Created) -> Result<()> {
-    let result = commands::start(&created.home, &created.record);
+    let result = commands::let_go(&created.home, &created.record);
     if result.is_err() {
         let _ = commands::delete(&created.home, true);
     }

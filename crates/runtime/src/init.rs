@@ -90,9 +90,11 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
     let mut join = || -> Result<()> {
         if !joined {
             joined = true;
-            for tasks in channel.await_go()? {
-                rustix::io::write(&tasks, b"0").doing("join cgroup")?;
+            let groups = channel.await_go()?;
+            for tasks in &groups {
+                rustix::io::write(tasks, b"0").doing("join cgroup")?;
             }
+            lighter_sys::descriptors::close_all(groups);
             if birth.namespaces.new & ns::CGROUP != 0 {
                 ns::unshare(ns::CGROUP).doing("unshare cgroup namespace")?;
             }

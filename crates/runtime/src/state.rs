@@ -19,6 +19,7 @@ use crate::notify::Agent;
 
 /// Format of `state.json`.
 const FORMAT: u32 = 1;
+const RECORD: &str = "state.json";
 pub(crate) const FIFO: &str = "exec.fifo";
 pub(crate) const FILTER: &str = "seccomp.bpf";
 
@@ -136,7 +137,7 @@ impl Home {
     }
 
     pub(crate) fn load(&self) -> Result<Record> {
-        let path = self.file("state.json");
+        let path = self.file(RECORD);
         match fs::read(&path) {
             Ok(text) => {
                 let record: Record = json::parse(&path, &text)?;
@@ -158,7 +159,7 @@ impl Home {
             format: FORMAT,
             ..record.clone()
         };
-        let path = self.file("state.json");
+        let path = self.file(RECORD);
         let text = serde_json::to_vec(&record).map_err(|source| Error::Parse {
             path: path.clone(),
             field: String::new(),
@@ -185,6 +186,16 @@ impl Home {
     }
 
     pub(crate) fn remove(&self) -> Result<()> {
+        // Usually nothing else is there; the record goes last, as long as there is something to find by it.
+        for name in [FILTER, FIFO, RECORD] {
+            let _ = rustix::fs::unlink(self.file(name));
+        }
+        if matches!(
+            rustix::fs::rmdir(&self.dir),
+            Ok(()) | Err(rustix::io::Errno::NOENT)
+        ) {
+            return Ok(());
+        }
         match fs::remove_dir_all(&self.dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).on("remove", &self.dir),
             _ => Ok(()),

@@ -6,6 +6,8 @@
 pub mod bpf;
 pub mod caps;
 pub mod descriptors;
+#[cfg(target_arch = "x86_64")]
+mod early;
 pub mod entry;
 pub mod exec;
 pub mod fdpass;
