@@ -73,9 +73,15 @@ fn rust(name: &str, text: &str, wrong: &mut Vec<String>) {
     }
 }
 
-/// Each crate takes the workspace's lints and versions; `sys` (unsafe) and `xtask` (printing) argue their own.
+/// Each crate takes the workspace's lints and versions; `sys` (unsafe) and `xtask` (printing) argue their own; the fuzz
+/// targets are a workspace apart.
 fn manifest(name: &str, text: &str, wrong: &mut Vec<String>) {
-    let own_lints = ["Cargo.toml", "crates/sys/Cargo.toml", "xtask/Cargo.toml"];
+    let own_lints = [
+        "Cargo.toml",
+        "crates/sys/Cargo.toml",
+        "fuzz/Cargo.toml",
+        "xtask/Cargo.toml",
+    ];
     if !own_lints.contains(&name) && !text.contains("[lints]\nworkspace = true") {
         wrong.push(format!("{name} does not take the workspace's lints"));
     }
