@@ -15,6 +15,7 @@ use crate::ids::{self, Maps};
 use crate::init::{self, Birth};
 use crate::namespaces::{self, Namespaces};
 use crate::notify::{Agent, Listened};
+use crate::sources::Sources;
 use crate::stage::Stage;
 use crate::state::{FIFO, FILTER, Home, Record, Status, process_times};
 use crate::sync::{Channel, Said};
@@ -271,6 +272,7 @@ impl<'a> Made<'a> {
                     process,
                     attributes: &attributes,
                     rootfs: &rootfs,
+                    bundle: &options.bundle,
                     id: &options.id,
                     namespaces: &namespaces,
                     joined: staged,
@@ -334,6 +336,14 @@ impl<'a> Made<'a> {
                     }
                     ours.go(&[])?;
                 }
+                Said::Source(index) => Sources {
+                    mounts: &spec.mounts,
+                    bundle: &options.bundle,
+                    pid,
+                    pidfd: &pidfd,
+                    user: namespaces.has(ns::USER),
+                }
+                .serve(&ours, index)?,
                 Said::Ready => break,
                 Said::Failed(text) => return Err(Error::Inside { init: true, text }),
                 Said::Gone | Said::Listener(_) | Said::ListenerAt(_) => {

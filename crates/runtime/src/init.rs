@@ -12,8 +12,9 @@ use lighter_sys::{exec::Strings, namespace as ns, process as p};
 use crate::attributes::Attributes;
 use crate::config::{Linux, Process, Spec};
 use crate::error::{Context, Error, Result};
+use crate::mounts::Runtime;
 use crate::namespaces::Namespaces;
-use crate::rootfs::{self, Rootfs};
+use crate::rootfs::Rootfs;
 use crate::sync::Channel;
 use crate::{hooks, identity, program};
 
@@ -27,6 +28,8 @@ pub(crate) struct Birth<'a> {
     pub(crate) process: &'a Process,
     pub(crate) attributes: &'a Attributes,
     pub(crate) rootfs: &'a Path,
+    /// Relative sources of mounts are below it.
+    pub(crate) bundle: &'a Path,
     pub(crate) id: &'a str,
     pub(crate) namespaces: &'a Namespaces,
     /// Whether those that are joined are so already.
@@ -66,6 +69,34 @@ struct Ready {
     environment: Strings,
 }
 
+/// The runtime, while mounts are made.
+struct Link<'a> {
+    channel: &'a Channel,
+    cgroup_namespace: bool,
+    joined: bool,
+}
+
+impl Runtime for Link<'_> {
+    fn join_cgroup(&mut self) -> Result<()> {
+        if !self.joined {
+            self.joined = true;
+            let groups = self.channel.await_go()?;
+            for tasks in &groups {
+                rustix::io::write(tasks, b"0").doing("join cgroup")?;
+            }
+            lighter_sys::descriptors::close_all(groups);
+            if self.cgroup_namespace {
+                ns::unshare(ns::CGROUP).doing("unshare cgroup namespace")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn source(&mut self, index: usize) -> Result<OwnedFd> {
+        self.channel.ask_source(index)
+    }
+}
+
 fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
     let (spec, linux, process) = (birth.spec, birth.linux, birth.process);
     let new_user = birth.namespaces.new & ns::USER != 0;
@@ -86,24 +117,14 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         // Kernels without keyrings, or filters around us, refuse: runc goes on too.
         let _ = p::new_session_keyring(&program::c_string(format!("_ses.{}", birth.id)));
     }
-    let mut joined = false;
-    let mut join = || -> Result<()> {
-        if !joined {
-            joined = true;
-            let groups = channel.await_go()?;
-            for tasks in &groups {
-                rustix::io::write(tasks, b"0").doing("join cgroup")?;
-            }
-            lighter_sys::descriptors::close_all(groups);
-            if birth.namespaces.new & ns::CGROUP != 0 {
-                ns::unshare(ns::CGROUP).doing("unshare cgroup namespace")?;
-            }
-        }
-        Ok(())
+    let mut runtime = Link {
+        channel,
+        cgroup_namespace: birth.namespaces.new & ns::CGROUP != 0,
+        joined: false,
     };
     if new_user {
         // The runtime maps ids before it says anything.
-        join()?;
+        runtime.join_cgroup()?;
     }
     if birth.namespaces.has(ns::USER) {
         identity::become_root(process)?;
@@ -116,9 +137,9 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
     if birth.namespaces.new & ns::MOUNT != 0 {
         let in_userns = birth.namespaces.has(ns::USER);
         let mut root = Rootfs::prepare(spec, linux, birth.rootfs, in_userns)?;
-        root.mount_all(birth.group, &mut join)?;
+        root.mount_all(birth.group, birth.bundle, &mut runtime)?;
         root.devices()?;
-        join()?;
+        runtime.join_cgroup()?;
         run_hooks(birth, channel, Some(&root))?;
         root.pivot(birth.no_pivot)?;
         if let Some(socket) = birth.console {
@@ -126,10 +147,10 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         }
         make_cwd(&process.cwd)?;
         names(birth)?;
-        rootfs::sysctls(linux)?;
+        crate::sysctl::set(&linux.sysctl)?;
         root.finish()?;
     } else {
-        join()?;
+        runtime.join_cgroup()?;
         run_hooks(birth, channel, None)?;
         rustix::process::chdir(birth.rootfs).on("enter", birth.rootfs)?;
         if !birth.namespaces.has(ns::MOUNT) {
@@ -140,7 +161,7 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
             crate::console::set_up(socket.as_fd(), process.console_size, process.user.uid, false)?;
         }
         names(birth)?;
-        rootfs::sysctls(linux)?;
+        crate::sysctl::set(&linux.sysctl)?;
     }
     identity::own_stdio(process.user.uid);
     p::reset_signals();

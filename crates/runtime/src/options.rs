@@ -11,6 +11,8 @@ pub(crate) struct Options {
     /// Attributes (`MOUNT_ATTR_*`) to set and to clear on the mount itself.
     pub(crate) set: u64,
     pub(crate) clear: u64,
+    /// Whether `relatime` is asked for, which has no bit.
+    pub(crate) relatime: bool,
     /// The same with everything below it.
     pub(crate) recursive_set: u64,
     pub(crate) recursive_clear: u64,
@@ -72,6 +74,9 @@ impl Options {
             // The later of two that contradict wins.
             self.set = self.set & !clear | set;
             self.clear = self.clear & !set | clear;
+            if clear & a::ATIME != 0 {
+                self.relatime = option == "relatime";
+            }
             return;
         }
         if let Some((set, clear)) = option.strip_prefix('r').and_then(attribute) {
@@ -117,6 +122,31 @@ impl Options {
         }
     }
 
+    /// What a bind mount gets: attributes to set, and to clear where nothing forbids it. The first is what both peers and
+    /// `mount --bind -o` do: exactly the attributes asked for, the source's are dropped. The second, for flags that a user
+    /// namespace may not drop, keeps what the source has beside what is explicitly unwanted.
+    ///
+    /// Access times are the source's unless a mode is asked for: `atime`, `norelatime` and the like only take back an
+    /// earlier option.
+    pub(crate) fn bind_changes(&self) -> Option<[(u64, u64); 2]> {
+        const EACH: u64 = a::RDONLY | a::NOSUID | a::NODEV | a::NOEXEC | a::NOSYMFOLLOW;
+        const TIMES: u64 = a::ATIME | a::NODIRATIME;
+        if self.set | self.clear == 0 && !self.relatime {
+            return None;
+        }
+        let times = if self.relatime || self.set & TIMES != 0 {
+            TIMES
+        } else {
+            0
+        };
+        Some([EACH & !self.set, self.clear & EACH].map(|clear| (self.set, clear | times)))
+    }
+
+    /// Whether something is to be done to the mount once it is made.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.propagation.is_empty() || self.recursive_set | self.recursive_clear != 0
+    }
+
     /// `MS_*` for `mount(2)`.
     pub(crate) fn mount_flags(&self) -> u64 {
         let mut flags = self.filesystem;
@@ -133,6 +163,9 @@ impl Options {
             if self.set & attribute != 0 {
                 flags |= flag;
             }
+        }
+        if self.relatime {
+            flags |= 0x20_0000;
         }
         flags
     }
@@ -220,6 +253,19 @@ mod tests {
             assert_eq!(parse(name).data, "", "{name}");
         }
         assert_eq!(parse("mode=755,ro,size=64k").data, "mode=755,size=64k");
+    }
+
+    #[test]
+    fn a_bind_mount_has_what_is_asked_for() {
+        let changes = |text| parse(text).bind_changes();
+        let plain = a::NOSUID | a::NODEV | a::NOEXEC | a::NOSYMFOLLOW;
+        let times = a::ATIME | a::NODIRATIME;
+        assert_eq!(changes("rbind,rprivate"), None);
+        assert_eq!(changes("bind,ro"), Some([(a::RDONLY, plain), (a::RDONLY, 0)]));
+        assert_eq!(changes("ro,rw"), Some([(0, plain | a::RDONLY), (0, a::RDONLY)]));
+        assert_eq!(changes("noatime").unwrap()[1], (a::NOATIME, times));
+        assert_eq!(changes("relatime").unwrap()[1], (0, times));
+        assert_eq!(changes("noatime,atime").unwrap()[1], (0, 0));
     }
 
     #[test]

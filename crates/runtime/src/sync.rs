@@ -15,6 +15,8 @@ pub(crate) struct Channel(OwnedFd);
 pub(crate) enum Said {
     /// Namespaces and mounts are there, the root is not pivoted: hooks may run.
     Hooks,
+    /// It needs the source of the mount of this number opened.
+    Source(usize),
     /// Everything is ready but the exec.
     Ready,
     /// The filter is installed, and calls wait for whoever listens at this descriptor.
@@ -66,6 +68,30 @@ impl Channel {
         self.say(&message)
     }
 
+    /// Asks the runtime for the source of mount `index`, detached.
+    pub(crate) fn ask_source(&self, index: usize) -> Result<OwnedFd> {
+        let mut message = vec![b'M'];
+        message.extend_from_slice(&index.to_le_bytes());
+        lighter_sys::fdpass::send(&self.0, &message, &[]).doing("talk to the runtime")?;
+        let mut buffer = [0; 8192];
+        let (length, fds) =
+            lighter_sys::fdpass::receive(&self.0, &mut buffer).doing("listen to the runtime")?;
+        match (buffer[..length].split_first(), fds.into_iter().next()) {
+            (Some((&GO, _)), Some(fd)) => Ok(fd),
+            (Some((b'E', text)), _) => Err(Error::Config(String::from_utf8_lossy(text).into_owned())),
+            _ => Err(Error::State("the runtime is gone".into())),
+        }
+    }
+
+    /// Answers a request with why it cannot be granted.
+    pub(crate) fn refuse(&self, text: &str) -> Result<()> {
+        let mut message = vec![b'E'];
+        message.extend_from_slice(&text.as_bytes()[..text.len().min(8000)]);
+        lighter_sys::fdpass::send(&self.0, &message, &[])
+            .map(drop)
+            .doing("talk to the container")
+    }
+
     pub(crate) fn say_failed(&self, text: &str) {
         let mut message = vec![b'E'];
         message.extend_from_slice(&text.as_bytes()[..text.len().min(8000)]);
@@ -97,6 +123,13 @@ impl Channel {
             ),
             Some((b'H', _)) => Said::Hooks,
             Some((b'R', _)) => Said::Ready,
+            Some((b'M', number)) => Said::Source(
+                number
+                    .try_into()
+                    .map_or(usize::MAX, |bytes: [u8; size_of::<usize>()]| {
+                        usize::from_le_bytes(bytes)
+                    }),
+            ),
             Some((_, text)) => Said::Failed(String::from_utf8_lossy(text).into_owned()),
             None => Said::Gone,
         })

@@ -142,7 +142,7 @@ fn a_failed_create_leaves_nothing_and_says_why() {
     );
     check(
         &|c| c["mounts"][3]["type"] = json!("nofs"),
-        "mount \"sysfs\" on /sys: mount: no such device",
+        "mount \"sysfs\" on /sys: mount a file system of the type nofs: no such device",
     );
     check(&|c| c["root"]["path"] = json!("nope"), "nope");
     check(
@@ -174,11 +174,11 @@ fn a_failed_create_leaves_nothing_and_says_why() {
     );
     check(
         &|c| c["hooks"] = json!({"createRuntime": [{"path": "/bin/false"}]}),
-        "createRuntime hook /bin/false: exit status: 1",
+        "createRuntime hook #0: /bin/false: exit status 1",
     );
     check(
         &|c| c["hooks"] = json!({"createContainer": [{"path": "/bin/false"}]}),
-        "createContainer hook /bin/false",
+        "createContainer hook",
     );
     check(&|c| c["process"]["terminal"] = json!(true), "cannot allocate tty");
     check(&|c| c["ociVersion"] = json!("2.0"), "unsupported ociVersion");

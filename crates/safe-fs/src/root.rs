@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::walk;
+use crate::walk::{self, Links};
 
 /// What went wrong, on which path under the root.
 #[derive(Debug, thiserror::Error)]
@@ -76,25 +76,64 @@ impl Root {
         self.at(path, OFlags::PATH)
     }
 
+    /// As [`Root::at`], but a symbolic link anywhere on the way is refused (`ELOOP`): what is opened is where `path`
+    /// says.
+    pub fn plain(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Error> {
+        self.resolve_as(path, flags | OFlags::CLOEXEC, Mode::empty(), Links::Refuse)
+            .map_err(|e| Error::new("open", path, e))
+    }
+
+    /// Opens `path` below this directory without following any link and without entering another mount: `EXDEV` when
+    /// something is mounted on the way or on the file itself, `ELOOP` for a link. Close-on-exec is added.
+    pub fn on_same_mount(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Error> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+        self.openat2(path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+            .unwrap_or_else(|| walk::open_on_mount(self.fd.as_fd(), path, flags))
+            .map_err(|e| Error::new("open", path, e))
+    }
+
     fn resolve(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
-        if path.as_os_str().is_empty() {
-            return self.resolve(Path::new("."), flags, mode);
+        self.resolve_as(path, flags, mode, Links::Follow)
+    }
+
+    fn resolve_as(&self, path: &Path, flags: OFlags, mode: Mode, links: Links) -> Result<OwnedFd, Errno> {
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        let resolve = ResolveFlags::IN_ROOT
+            | match links {
+                Links::Follow => ResolveFlags::NO_MAGICLINKS,
+                Links::Refuse => ResolveFlags::NO_SYMLINKS,
+            };
+        self.openat2(path, flags, mode, resolve)
+            .unwrap_or_else(|| walk::open(self.fd.as_fd(), path, flags, mode, links))
+    }
+
+    /// `None`: the kernel has no `openat2`, or not for us.
+    fn openat2(
+        &self,
+        path: &Path,
+        flags: OFlags,
+        mode: Mode,
+        resolve: ResolveFlags,
+    ) -> Option<Result<OwnedFd, Errno>> {
+        if NO_OPENAT2.load(Ordering::Relaxed) {
+            return None;
         }
-        if !NO_OPENAT2.load(Ordering::Relaxed) {
-            let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-            // EAGAIN: something was renamed on the way while `..` was looked at; the kernel asks to try again.
-            for _ in 0..64 {
-                match rustix::fs::openat2(&self.fd, path, flags, mode, resolve) {
-                    Err(Errno::AGAIN | Errno::INTR) => {}
-                    Err(Errno::NOSYS | Errno::PERM) => {
-                        NO_OPENAT2.store(true, Ordering::Relaxed);
-                        break;
-                    }
-                    result => return result,
+        // EAGAIN: something was renamed on the way while `..` was looked at; the kernel asks to try again.
+        for _ in 0..64 {
+            match rustix::fs::openat2(&self.fd, path, flags, mode, resolve) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(Errno::NOSYS | Errno::PERM) => {
+                    NO_OPENAT2.store(true, Ordering::Relaxed);
+                    return None;
                 }
+                result => return Some(result),
             }
         }
-        walk::open(self.fd.as_fd(), path, flags, mode)
+        None
     }
 
     /// The directory that holds `path`, and the last component of it, which is not looked at. `EINVAL` for the root
@@ -116,47 +155,66 @@ impl Root {
             Err(Errno::NOENT) => {}
             result => return result.map_err(|e| Error::new("open", path, e)),
         }
-        if let Some(made) = self.create_last(path, mode) {
+        if let Some(made) = self.create_last(path, Some(Mode::from_raw_mode(mode)), None, Links::Follow) {
             return Ok(made);
         }
+        self.create(path, Mode::from_raw_mode(mode), None)
+    }
+
+    /// As [`Root::create_dir_all`] (0755) or, with `file` as its mode, [`Root::create_file`], but only where no symbolic
+    /// link is on the way and no more than the last component is missing. `None`: it is not that case.
+    pub fn create_plain(&self, path: &Path, file: Option<u32>) -> Option<OwnedFd> {
+        match self.resolve_as(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), Links::Refuse) {
+            Err(Errno::NOENT) => {}
+            result => return result.ok(),
+        }
+        let file = file.map(Mode::from_raw_mode);
+        let directory = Some(Mode::from_raw_mode(0o755)).filter(|_| file.is_none());
+        self.create_last(path, directory, file, Links::Refuse)
+    }
+
+    /// The usual case: only the last component is missing. `None`: it is not that case.
+    fn create_last(
+        &self,
+        path: &Path,
+        directory: Option<Mode>,
+        file: Option<Mode>,
+        links: Links,
+    ) -> Option<OwnedFd> {
+        let name = path.file_name()?;
+        let parent = path.parent()?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = self.resolve_as(parent, flags, Mode::empty(), links).ok()?;
+        let mut flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match (directory, file) {
+            (Some(mode), _) => {
+                rustix::fs::mkdirat(&dir, name, mode).ok()?;
+                flags |= OFlags::DIRECTORY;
+            }
+            (None, Some(mode)) => rustix::fs::mknodat(&dir, name, FileType::RegularFile, mode, 0).ok()?,
+            (None, None) => return None,
+        }
+        rustix::fs::openat(&dir, name, flags, Mode::empty()).ok()
+    }
+
+    fn create(&self, path: &Path, directory: Mode, file: Option<Mode>) -> Result<OwnedFd, Error> {
         let dir = self.at(Path::new("."), OFlags::PATH | OFlags::DIRECTORY)?;
-        walk::create_dirs(self.fd.as_fd(), dir, path, Mode::from_raw_mode(mode))
-            .map_err(|e| Error::new("create directory", path, e))
+        walk::create(self.fd.as_fd(), dir, path, directory, file).map_err(|e| Error::new("create", path, e))
     }
 
-    /// The usual case of [`Root::create_dir_all`]: only the last directory is missing. `None`: it is not that case.
-    fn create_last(&self, path: &Path, mode: u32) -> Option<OwnedFd> {
-        let (dir, name) = self.parent(path).ok()?;
-        rustix::fs::mkdirat(&dir, &name, Mode::from_raw_mode(mode)).ok()?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(&dir, &name, flags, Mode::empty()).ok()
-    }
-
-    /// Makes sure that `path` names something that is no directory (an empty file of `mode` when there is nothing),
-    /// with the directories above it (0755), and opens it with `O_PATH`.
+    /// Makes sure that `path` names something (an empty file of `mode` when there is nothing), with the directories above
+    /// it (0755), and opens it with `O_PATH`. Symbolic links are followed inside the root; a dangling one makes what it
+    /// points to.
     pub fn create_file(&self, path: &Path, mode: u32) -> Result<OwnedFd, Error> {
         match self.resolve(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
             Err(Errno::NOENT) => {}
             result => return result.map_err(|e| Error::new("open", path, e)),
         }
-        let (dir, name) = match path.parent() {
-            Some(parent) => (self.create_dir_all(parent, 0o755)?, path.file_name()),
-            None => return Err(Error::new("create", path, Errno::ISDIR)),
-        };
-        let name = name.ok_or_else(|| Error::new("create", path, Errno::ISDIR))?;
-        let inner = Self { fd: dir };
-        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
-        // The name itself may be a dangling link: NOFOLLOW refuses it (ELOOP) rather than write elsewhere.
-        let made = rustix::fs::openat(&inner.fd, name, flags, Mode::from_raw_mode(mode))
-            .map_err(|e| Error::new("create", path, e))?;
-        drop(made);
-        rustix::fs::openat(
-            &inner.fd,
-            name,
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .map_err(|e| Error::new("open", path, e))
+        let mode = Mode::from_raw_mode(mode);
+        match self.create_last(path, None, Some(mode), Links::Follow) {
+            Some(made) => Ok(made),
+            None => self.create(path, Mode::from_raw_mode(0o755), Some(mode)),
+        }
     }
 
     /// Makes a symbolic link at `path` that holds `target`; one that is there already with the same target is fine.
@@ -272,7 +330,40 @@ mod tests {
             assert!(dir.join("root/w").is_dir() && !dir.join("w").exists());
             root.create_file(Path::new("absolute/n/e/w"), 0o644).unwrap();
             assert!(dir.join("root/a/n/e/w").is_file());
-            assert!(root.create_file(Path::new("a/escape"), 0o644).is_err());
+            // Dangling inside the root: what it names there is made, never what it would name outside.
+            root.create_file(Path::new("a/escape"), 0o644).unwrap();
+            assert!(dir.join("root/outside").is_file());
+            symlink("/deep/er/file", dir.join("root/file-link")).unwrap();
+            root.create_file(Path::new("file-link"), 0o644).unwrap();
+            assert!(dir.join("root/deep/er/file").is_file());
+
+            let link = root.plain(Path::new("absolute/file"), OFlags::PATH).unwrap_err();
+            assert_eq!(link.errno(), Some(Errno::LOOP.raw_os_error()));
+            assert_eq!(
+                read(root.plain(Path::new("/a/b/../file"), OFlags::RDONLY).unwrap()),
+                "inside"
+            );
+            assert!(root.create_plain(Path::new("/absolute/new"), None).is_none());
+            assert!(root.create_plain(Path::new("/a/new/deep"), None).is_none());
+            root.create_plain(Path::new("/a/new"), None).unwrap();
+            root.create_plain(Path::new("/a/newfile"), Some(0o644)).unwrap();
+            assert!(dir.join("root/a/new").is_dir() && dir.join("root/a/newfile").is_file());
+
+            assert_eq!(
+                read(root.on_same_mount(Path::new("a/file"), OFlags::RDONLY).unwrap()),
+                "inside"
+            );
+            for path in ["absolute/file", "../outside", "a/up/a/file"] {
+                assert!(
+                    root.on_same_mount(Path::new(path), OFlags::RDONLY).is_err(),
+                    "{path}"
+                );
+            }
+            let top = Root::open(Path::new("/")).unwrap();
+            let other = top
+                .on_same_mount(Path::new("proc/self"), OFlags::PATH)
+                .unwrap_err();
+            assert_eq!(other.errno(), Some(Errno::XDEV.raw_os_error()));
             root.symlink("/proc/self/fd", Path::new("a/fd")).unwrap();
             root.symlink("/proc/self/fd", Path::new("a/fd")).unwrap();
             assert!(root.symlink("/else", Path::new("a/fd")).is_err());

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
 use crate::root::components;
@@ -17,7 +17,13 @@ const STEP: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC)
 
 /// Opens `path` below `root`. The directories passed are kept open, so that `..` goes back to where we came from, not to
 /// where that directory was moved meanwhile.
-pub(crate) fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+pub(crate) fn open(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+    mode: Mode,
+    links: Links,
+) -> Result<OwnedFd, Errno> {
     let mut walk = Walk::new(path);
     let mut stack: Vec<OwnedFd> = Vec::new();
     while let Some(name) = walk.left.pop_front() {
@@ -30,6 +36,9 @@ pub(crate) fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags, mode: Mode)
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode);
         let last = walk.left.is_empty();
         if kind == FileType::Symlink && !(last && flags.contains(OFlags::NOFOLLOW)) {
+            if links == Links::Refuse {
+                return Err(Errno::LOOP);
+            }
             if walk.follow(&found)? {
                 stack.clear();
             }
@@ -46,12 +55,53 @@ pub(crate) fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags, mode: Mode)
     rustix::fs::openat(here, ".", flags, mode)
 }
 
-/// Makes every missing directory of `path` below `root`, of which `start` is a second descriptor.
-pub(crate) fn create_dirs(
+/// What to do with symbolic links on the way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Links {
+    Follow,
+    Refuse,
+}
+
+/// Opens `path` below `root` without following a link or entering another mount.
+pub(crate) fn open_on_mount(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let mount = mount_id(root)?;
+    let mut here: Option<OwnedFd> = None;
+    let mut left = components(path).peekable();
+    while let Some(name) = left.next() {
+        if name == ".." {
+            return Err(Errno::XDEV);
+        }
+        let dir = here.as_ref().map_or(root, AsFd::as_fd);
+        let flags = if left.peek().is_some() {
+            STEP | OFlags::DIRECTORY
+        } else {
+            flags | OFlags::NOFOLLOW | OFlags::CLOEXEC
+        };
+        let found = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+        if mount_id(found.as_fd())? != mount {
+            return Err(Errno::XDEV);
+        }
+        here = Some(found);
+    }
+    here.ok_or(Errno::INVAL)
+}
+
+fn mount_id(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
+    let stat = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    if stat.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
+        return Err(Errno::NOSYS);
+    }
+    Ok(stat.stx_mnt_id)
+}
+
+/// Makes what is missing of `path` below `root`, of which `start` is a second descriptor: directories of mode
+/// `directory`, and as the last one an empty file when `file` gives its mode.
+pub(crate) fn create(
     root: BorrowedFd<'_>,
     start: OwnedFd,
     path: &Path,
-    mode: Mode,
+    directory: Mode,
+    file: Option<Mode>,
 ) -> Result<OwnedFd, Errno> {
     let mut walk = Walk::new(path);
     let mut stack = vec![start];
@@ -63,9 +113,15 @@ pub(crate) fn create_dirs(
             continue;
         }
         let here = stack.last().map_or(root, AsFd::as_fd);
+        let file = file.filter(|_| walk.left.is_empty());
         let found = match rustix::fs::openat(here, &name, STEP, Mode::empty()) {
             Err(Errno::NOENT) => {
-                match rustix::fs::mkdirat(here, &name, mode) {
+                // mknod neither follows a link that was put there meanwhile nor opens what is there.
+                let made = match file {
+                    Some(mode) => rustix::fs::mknodat(here, &name, FileType::RegularFile, mode, 0),
+                    None => rustix::fs::mkdirat(here, &name, directory),
+                };
+                match made {
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(error) => return Err(error),
                 }
@@ -80,6 +136,7 @@ pub(crate) fn create_dirs(
                     stack.truncate(1);
                 }
             }
+            _ if file.is_some() => return Ok(found),
             _ => return Err(Errno::NOTDIR),
         }
     }

@@ -1,0 +1,133 @@
+//! What the container sees of its cgroups.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use lighter_cgroups::{Group, Version};
+use lighter_safe_fs::Root;
+use lighter_sys::mount::{self as m, Attributes, attribute};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::error::{Context, Error, Result};
+use crate::masks;
+use crate::mount_flags;
+use crate::options::Options;
+use crate::program::c_string;
+
+/// The container, as far as cgroup mounts are concerned.
+pub(crate) struct View<'a> {
+    pub(crate) group: Option<&'a Group>,
+    /// Whether it has a cgroup namespace.
+    pub(crate) private: bool,
+    pub(crate) in_userns: bool,
+}
+
+impl View<'_> {
+    /// Mounts on `target`: the unified hierarchy, or on v1 a small tmpfs with a directory a hierarchy.
+    pub(crate) fn mount(&self, target: BorrowedFd<'_>, options: &Options) -> Result<()> {
+        let Some(group) = self.group else {
+            return cover(target);
+        };
+        match group.version() {
+            Version::V2 => self.mount_v2(group, target, options),
+            Version::V1 => self.mount_v1(group, target, options),
+        }
+    }
+
+    fn mount_v2(&self, group: &Group, target: BorrowedFd<'_>, options: &Options) -> Result<()> {
+        let refused = |error: &io::Error| {
+            [Errno::PERM, Errno::BUSY]
+                .map(Errno::raw_os_error)
+                .map(Some)
+                .contains(&error.raw_os_error())
+        };
+        rustix::process::fchdir(target).doing("enter the mount point")?;
+        match m::mount(
+            Some(c"cgroup"),
+            c".",
+            Some(c"cgroup2"),
+            options.mount_flags(),
+            None,
+        ) {
+            // A user namespace without a cgroup namespace of its own may not: the host's view, bound. With one it is the
+            // container's own directory.
+            Err(error) if refused(&error) => {
+                let own = group.paths().first().map(|(_, path)| path.as_path());
+                let source = own
+                    .filter(|_| self.private)
+                    .unwrap_or(Path::new("/sys/fs/cgroup"));
+                match bind(source, target, options) {
+                    // A rootless container's cgroup may be out of sight. What lies there must not be the writable
+                    // hierarchy of the host (CVE-2023-25809).
+                    Err(error) if self.in_userns && is_absent(&error) => cover(target),
+                    result => result,
+                }
+            }
+            result => result.doing("mount"),
+        }
+    }
+
+    fn mount_v1(&self, group: &Group, target: BorrowedFd<'_>, options: &Options) -> Result<()> {
+        let flags = attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
+        let size = [(c"mode", Some(c"755")), (c"size", Some(c"64k"))];
+        let tmpfs =
+            m::new_filesystem(c"tmpfs", Some(c"tmpfs"), &size, flags).doing("make the cgroup tmpfs")?;
+        m::attach(tmpfs.as_fd(), target).doing("mount the cgroup tmpfs")?;
+        let dir = Root::from_fd(tmpfs);
+        for (hierarchy, path) in group.paths() {
+            // The tmpfs is new and nobody else's: nothing to resolve.
+            rustix::fs::mkdirat(&dir, hierarchy.as_str(), Mode::from_raw_mode(0o755))
+                .doing("make a directory")?;
+            let path_only = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let here: OwnedFd = rustix::fs::openat(&dir, hierarchy.as_str(), path_only, Mode::empty())
+                .doing("open a directory")?;
+            if self.private {
+                rustix::process::fchdir(&here).doing("enter the mount point")?;
+                let (source, data) = match hierarchy.as_str() {
+                    "systemd" => (c"systemd", c"none,name=systemd".to_owned()),
+                    controllers => (c"cgroup", c_string(controllers)),
+                };
+                let kind = Some(c"cgroup");
+                m::mount(Some(source), c".", kind, options.mount_flags(), Some(&data))
+                    .on("mount the hierarchy", hierarchy)?;
+            } else {
+                bind(path, here.as_fd(), options)?;
+            }
+            if hierarchy.contains(',') {
+                for name in hierarchy.split(',') {
+                    dir.symlink(hierarchy, Path::new(name))?;
+                }
+            }
+        }
+        if options.set & attribute::RDONLY != 0 {
+            mount_flags::make_readonly(dir.as_fd()).doing("make the cgroup tmpfs read-only")?;
+        }
+        Ok(())
+    }
+}
+
+fn cover(target: BorrowedFd<'_>) -> Result<()> {
+    let empty = masks::empty_directory()?;
+    m::attach(empty.as_fd(), target).doing("cover the place of cgroups")
+}
+
+fn is_absent(error: &Error) -> bool {
+    matches!(error, Error::Path { source, .. } if source.kind() == io::ErrorKind::NotFound)
+}
+
+fn bind(source: &Path, target: BorrowedFd<'_>, options: &Options) -> Result<()> {
+    let tree = m::clone_tree(CWD, &c_string(source), true).on("open", source)?;
+    let attributes = Attributes {
+        set: options.set,
+        clear: if options.set & attribute::ATIME != 0 {
+            attribute::ATIME
+        } else {
+            0
+        },
+        ..Attributes::default()
+    };
+    m::set_attributes(tree.as_fd(), true, &attributes).on("protect", source)?;
+    m::attach(tree.as_fd(), target).on("bind", source)
+}
