@@ -14,10 +14,10 @@ const MKNOD: u8 = 1;
 pub(crate) struct Rule {
     pub(crate) allow: bool,
     /// `b'a'`, `b'b'` or `b'c'`.
-    kind: u8,
-    major: Option<u32>,
-    minor: Option<u32>,
-    access: u8,
+    pub(crate) kind: u8,
+    pub(crate) major: Option<u32>,
+    pub(crate) minor: Option<u32>,
+    pub(crate) access: u8,
 }
 
 impl Rule {
@@ -49,8 +49,31 @@ impl Rule {
         }
     }
 
+    /// Whether it is about the same devices.
+    pub(crate) fn same_devices(&self, other: &Self) -> bool {
+        (self.kind, self.major, self.minor) == (other.kind, other.major, other.minor)
+    }
+
+    /// Whether some device and access is meant by both.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let meet = |a: Option<u32>, b: Option<u32>| a.is_none() || b.is_none() || a == b;
+        (self.kind == other.kind || self.kind == b'a' || other.kind == b'a')
+            && meet(self.major, other.major)
+            && meet(self.minor, other.minor)
+            && self.access & other.access != 0
+    }
+
+    /// Its accesses, as `rwm`.
+    pub(crate) fn letters(&self) -> String {
+        [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')]
+            .iter()
+            .filter(|(bit, _)| self.access & bit != 0)
+            .map(|(_, letter)| letter)
+            .collect()
+    }
+
     /// Whether it is about every device and access.
-    fn is_total(&self) -> bool {
+    pub(crate) fn is_total(&self) -> bool {
         self.kind == b'a'
             && self.major.is_none()
             && self.minor.is_none()
@@ -63,11 +86,7 @@ impl Rule {
             return vec!["a".into()];
         }
         let number = |value: Option<u32>| value.map_or("*".to_owned(), |value| value.to_string());
-        let access: String = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')]
-            .iter()
-            .filter(|(bit, _)| self.access & bit != 0)
-            .map(|(_, c)| c)
-            .collect();
+        let access = self.letters();
         let kinds: &[char] = match self.kind {
             b'c' => &['c'],
             b'b' => &['b'],

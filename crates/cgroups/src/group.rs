@@ -1,101 +1,110 @@
 //! A group: the same directory in every hierarchy.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::layout::MOUNTPOINT;
-use crate::{Layout, Resources, Version, device, v1, v2};
-
-/// What failed, on which file.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A group's directory could not be made.
-    #[error("create cgroup {}", path.display())]
-    Create {
-        /// Directory.
-        path: PathBuf,
-        /// Cause.
-        #[source]
-        source: io::Error,
-    },
-    /// A file of a group could not be written.
-    #[error("write {value:?} to {}", path.display())]
-    Write {
-        /// File.
-        path: PathBuf,
-        /// What was to be written.
-        value: String,
-        /// Cause.
-        #[source]
-        source: io::Error,
-    },
-    /// A file or directory of a group could not be read.
-    #[error("read {}", path.display())]
-    Read {
-        /// File.
-        path: PathBuf,
-        /// Cause.
-        #[source]
-        source: io::Error,
-    },
-    /// A limit asks for a controller that this machine lacks.
-    #[error("no {controller} cgroup controller to set {file}")]
-    NoController {
-        /// Controller.
-        controller: String,
-        /// File that was to be written.
-        file: String,
-    },
-    /// The device program of cgroup v2 was refused.
-    #[error("control devices of {}", path.display())]
-    Devices {
-        /// Directory.
-        path: PathBuf,
-        /// Cause.
-        #[source]
-        source: io::Error,
-    },
-    /// A group could not be removed.
-    #[error("remove cgroup {}", path.display())]
-    Remove {
-        /// Directory.
-        path: PathBuf,
-        /// Cause.
-        #[source]
-        source: io::Error,
-    },
-}
+use crate::systemd::{Bus, Scope};
+use crate::{Error, Layout, Resources, Version};
 
 /// A group of processes. The value is only names: nothing happens when it is dropped.
 #[derive(Debug, Clone)]
 pub struct Group {
     version: Version,
-    /// Name of the hierarchy (`cpu,cpuacct`; empty for v2) and the directory in it.
+    /// Name of the hierarchy (`cpu,cpuacct`; empty for v2) and the directory in it. Empty: no group at all.
     directories: Vec<(String, PathBuf)>,
+    /// The unit that it belongs to, with the systemd driver.
+    pub(crate) scope: Option<Scope>,
+    /// Whether who asks may be refused device control.
+    pub(crate) rootless: bool,
 }
 
 impl Group {
     /// The group that `cgroups_path` names (see the OCI runtime spec's `linux.cgroupsPath`), for the container `id`.
-    pub fn new(layout: &Layout, cgroups_path: &str, id: &str) -> io::Result<Self> {
-        let paths = layout.directories(cgroups_path, id)?;
-        Ok(Self {
-            version: layout.version,
-            directories: layout.hierarchies.iter().cloned().zip(paths).collect(),
-        })
+    pub fn new(layout: &Layout, cgroups_path: &str, id: &str) -> Result<Self, Error> {
+        let paths = layout.directories(cgroups_path, id).map_err(Error::Look)?;
+        let paths = layout.hierarchies.iter().cloned().zip(paths).collect();
+        Ok(Self::from_paths(layout.version, paths, None))
     }
 
-    /// The group that [`Group::paths`] described.
-    pub fn from_paths(version: Version, paths: Vec<(String, PathBuf)>) -> Self {
+    /// The group of the systemd unit that `cgroups_path` (`slice:prefix:name`) names. It is there after
+    /// [`Group::start`].
+    pub fn of_unit(layout: &Layout, cgroups_path: &str, id: &str, bus: Bus) -> Result<Self, Error> {
+        let user = matches!(bus, Bus::User(_));
+        let failed = |source| Error::Systemd {
+            operation: "name",
+            unit: id.to_owned(),
+            source,
+        };
+        if user && layout.version == Version::V1 {
+            return Err(failed(crate::systemd::Error::Rootless));
+        }
+        let scope = Scope::new(cgroups_path, id, bus).map_err(failed)?;
+        let path = scope.path().map_err(failed)?;
+        let directory = |name: &String| (name.clone(), Path::new(MOUNTPOINT).join(name).join(&path));
+        let paths = layout.hierarchies.iter().map(directory).collect();
+        Ok(Self::from_paths(layout.version, paths, Some(scope)))
+    }
+
+    /// The group that [`Group::paths`] and [`Group::scope`] described.
+    pub fn from_paths(version: Version, paths: Vec<(String, PathBuf)>, scope: Option<Scope>) -> Self {
         Self {
             version,
             directories: paths,
+            scope,
+            rootless: false,
         }
+    }
+
+    /// No group: for an ordinary user who has none. Processes stay where they are, limits are refused.
+    #[must_use]
+    pub fn without_directories(&self) -> Self {
+        Self::from_paths(self.version, Vec::new(), None)
+    }
+
+    /// The same, made for somebody who may not control devices: that is no failure then.
+    #[must_use]
+    pub fn rootless(self, rootless: bool) -> Self {
+        Self { rootless, ..self }
+    }
+
+    /// The group `path` below this one; with `CONTROLLER,...:PATH` only for those hierarchies, the others stay.
+    pub fn below(&self, paths: &[String]) -> Result<Self, Error> {
+        let mut below = self.clone();
+        for path in paths {
+            let (controllers, sub) = match path.split_once(':') {
+                Some((controllers, sub)) => (Some(controllers), sub),
+                None => (None, path.as_str()),
+            };
+            let leaves = Path::new(sub)
+                .components()
+                .any(|part| !matches!(part, Component::Normal(_) | Component::RootDir));
+            if leaves {
+                return Err(Error::SubGroup(format!("{sub} is not a sub cgroup path")));
+            }
+            let sub = sub.trim_start_matches('/');
+            let Some(controllers) = controllers else {
+                below.directories.iter_mut().for_each(|(_, path)| path.push(sub));
+                continue;
+            };
+            for controller in controllers.split(',') {
+                let known = below.directories.iter_mut().find(|(name, _)| {
+                    self.version == Version::V1 && name.split(',').any(|part| part == controller)
+                });
+                let (_, path) = known.ok_or_else(|| {
+                    Error::SubGroup(format!("unknown controller {controller} in SubCgroupPaths"))
+                })?;
+                path.push(sub);
+            }
+        }
+        Ok(below)
     }
 
     /// The hierarchies' names and the directories in them.
@@ -103,12 +112,22 @@ impl Group {
         &self.directories
     }
 
+    /// The systemd unit that it belongs to.
+    pub fn scope(&self) -> Option<&Scope> {
+        self.scope.as_ref()
+    }
+
     /// The interface in use.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    fn directory_of(&self, controller: &str) -> Option<&Path> {
+    /// Whether a process can be born inside, before anything else is known of it.
+    pub fn takes_births(&self) -> bool {
+        self.version == Version::V2 && self.scope.is_none() && !self.directories.is_empty()
+    }
+
+    pub(crate) fn directory_of(&self, controller: &str) -> Option<&Path> {
         match self.version {
             Version::V2 => self.directories.first().map(|(_, path)| path.as_path()),
             Version::V1 => self
@@ -119,33 +138,84 @@ impl Group {
         }
     }
 
+    pub(crate) fn systemd(&self, operation: &'static str, source: crate::systemd::Error) -> Error {
+        Error::Systemd {
+            operation,
+            unit: self.scope.as_ref().map(|scope| scope.unit().to_owned()).unwrap_or_default(),
+            source,
+        }
+    }
+
     /// Whether the group is there, in any hierarchy.
     pub fn exists(&self) -> bool {
         self.directories.iter().any(|(_, path)| path.exists())
     }
 
-    /// Makes the directories, with those above that are missing.
+    /// Has systemd start the unit with the process `pid` in it, and waits until it has. Nothing without a unit.
+    pub fn start(
+        &self,
+        pid: i32,
+        resources: &Resources,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<(), Error> {
+        match &self.scope {
+            Some(scope) => scope
+                .start(pid, self.version, resources, annotations)
+                .map_err(|source| self.systemd("start", source)),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the directories, with those above that are missing. One that is there must be empty of processes and not
+    /// frozen (that of a unit is the unit's). When it fails, what it made is gone again.
     pub fn create(&self) -> Result<(), Error> {
+        let mut made = Vec::new();
+        let result = self.create_all(&mut made);
+        if result.is_err() {
+            for path in made.iter().rev() {
+                // The error above is the one to tell.
+                let _ = rustix::fs::rmdir(path);
+            }
+        }
+        result
+    }
+
+    fn create_all(&self, made: &mut Vec<PathBuf>) -> Result<(), Error> {
+        let mut was_there = false;
         for (hierarchy, path) in &self.directories {
-            self.create_in(hierarchy, path)?;
+            self.create_in(hierarchy, path, made)?;
+            was_there |= made.last() != Some(path);
+        }
+        if was_there && self.scope.is_none() {
+            let count = self.processes()?.len();
+            if count != 0 {
+                return Err(Error::NotEmpty(count));
+            }
+            if self.wants_frozen() {
+                return Err(Error::Frozen);
+            }
         }
         Ok(())
     }
 
-    fn create_in(&self, hierarchy: &str, path: &Path) -> Result<(), Error> {
-        let make = |path: &Path| match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
-            Ok(()) => Ok(true),
-            Err(Errno::EXIST) => Ok(false),
+    fn create_in(&self, hierarchy: &str, path: &Path, made: &mut Vec<PathBuf>) -> Result<(), Error> {
+        let mut make = |path: &Path| match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
+            Ok(()) => {
+                made.push(path.to_owned());
+                Ok(())
+            }
+            Err(Errno::EXIST) => Ok(()),
             Err(error) => Err(error),
         };
         let failed = |path: &Path, error: Errno| Error::Create {
             path: path.to_owned(),
             source: error.into(),
         };
-        let needs_filling = self.version == Version::V2 || hierarchy.split(',').any(|part| part == "cpuset");
-        if !needs_filling {
+        let cpuset = self.version == Version::V1 && hierarchy.split(',').any(|part| part == "cpuset");
+        if self.version == Version::V1 {
             match make(path) {
-                Ok(_) => return Ok(()),
+                Ok(()) if cpuset => return fill_cpuset(path).map(drop),
+                Ok(()) => return Ok(()),
                 Err(Errno::NOENT) => {}
                 Err(error) => return Err(failed(path, error)),
             }
@@ -154,126 +224,48 @@ impl Group {
         let mut here = root.clone();
         for part in path.strip_prefix(&root).unwrap_or(path).components() {
             if self.version == Version::V2 {
-                enable_controllers(&here)?;
+                enable_controllers(&here);
             }
-            let above = here.clone();
             here.push(part);
-            let made = make(&here).map_err(|error| failed(&here, error))?;
-            if made && self.version == Version::V1 && needs_filling {
-                inherit_cpuset(&above, &here)?;
+            match make(&here) {
+                // An ordinary user may enter what he may not read: the last one decides.
+                Ok(()) => {}
+                Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if here != path && here.is_dir() => {}
+                Err(error) => return Err(failed(&here, error)),
             }
+        }
+        if cpuset {
+            fill_cpuset(path)?;
         }
         Ok(())
     }
 
-    /// Puts `resources` in force.
-    pub fn apply(&self, resources: &Resources) -> Result<(), Error> {
-        self.apply_devices(resources)?;
-        self.apply_limits(resources, false)
-    }
-
-    /// Changes the limits that are present in `resources`, not the device rules, of a group with processes.
-    pub fn update(&self, resources: &Resources) -> Result<(), Error> {
-        let wished = resources
-            .memory
-            .as_ref()
-            .and_then(|memory| memory.limit)
-            .unwrap_or(0);
-        let old_swap = self
-            .directory_of("memory")
-            .and_then(|dir| fs::read_to_string(dir.join("memory.memsw.limit_in_bytes")).ok())
-            .and_then(|text| text.trim().parse::<i64>().ok());
-        let raise = old_swap.is_some_and(|old| wished == -1 || wished > old);
-        self.apply_limits(resources, raise)
-    }
-
-    fn apply_limits(&self, resources: &Resources, raise: bool) -> Result<(), Error> {
-        match self.version {
-            Version::V1 => {
-                for (controller, file, value) in v1::plan(resources, raise) {
-                    let dir = self.directory_of(controller).ok_or_else(|| Error::NoController {
-                        controller: controller.to_owned(),
-                        file: file.clone(),
-                    })?;
-                    write_first(dir, &file, &value)?;
-                }
-            }
-            Version::V2 => {
-                let dir = self.directory_of("").unwrap_or(Path::new(MOUNTPOINT));
-                for (file, value) in v2::plan(resources) {
-                    match write_first(dir, &file, &value) {
-                        // The file is not there because the controller is not enabled: say that.
-                        Err(Error::Write { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                            // A kernel without swap accounting has no file to say "no swap" to.
-                            if file == "memory.swap.max" && matches!(value.as_str(), "0" | "max") {
-                                continue;
-                            }
-                            let controller = file.split('.').next().unwrap_or_default().to_owned();
-                            return Err(Error::NoController { controller, file });
-                        }
-                        result => result?,
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn apply_devices(&self, resources: &Resources) -> Result<(), Error> {
-        if resources.devices.is_empty() {
+    /// Gives the directory, and the files in it by which a group is used, to `uid`: the container's own root may then
+    /// make groups below, and move its processes. v2 only, where the kernel holds that for safe.
+    ///
+    //= https://docs.kernel.org/admin-guide/cgroup-v2.html#model-of-delegation
+    pub fn give_to(&self, uid: u32) -> Result<(), Error> {
+        let Some(dir) = self.directory_of("").filter(|_| self.version == Version::V2) else {
             return Ok(());
-        }
-        let rules = device::effective(&resources.devices);
-        let Some(dir) = self.directory_of("devices") else {
-            return Err(Error::NoController {
-                controller: "devices".into(),
-                file: "devices.allow".into(),
-            });
         };
-        match self.version {
-            Version::V1 => {
-                let open = |name: &str| open_file(&dir.join(name));
-                let (mut allow, mut deny) = (None, None);
-                for rule in &rules {
-                    let (slot, name) = if rule.allow {
-                        (&mut allow, "devices.allow")
-                    } else {
-                        (&mut deny, "devices.deny")
-                    };
-                    for line in rule.lines() {
-                        if slot.is_none() {
-                            *slot = Some(open(name).map_err(|source| Error::Write {
-                                path: dir.join(name),
-                                value: line.clone(),
-                                source,
-                            })?);
-                        }
-                        if let Some(file) = slot.as_mut() {
-                            file.write_all(line.as_bytes()).map_err(|source| Error::Write {
-                                path: dir.join(name),
-                                value: line,
-                                source,
-                            })?;
-                        }
-                    }
-                }
-                Ok(())
+        let names = fs::read_to_string("/sys/kernel/cgroup/delegate")
+            .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned());
+        for name in std::iter::once("").chain(names.lines()) {
+            let path = if name.is_empty() { dir.to_owned() } else { dir.join(name) };
+            match std::os::unix::fs::chown(&path, Some(uid), None) {
+                // Each kernel has some of them.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                result => result.map_err(|source| Error::Owner { path, source })?,
             }
-            Version::V2 => {
-                let failed = |source| Error::Devices {
-                    path: dir.to_owned(),
-                    source,
-                };
-                let group = self.directory()?;
-                let program =
-                    lighter_sys::bpf::load_device_program(&device::program(&rules)).map_err(failed)?;
-                let old = lighter_sys::bpf::device_programs(group.as_fd()).map_err(failed)?;
-                lighter_sys::bpf::attach_device_program(group.as_fd(), program.as_fd()).map_err(failed)?;
-                for old in old {
-                    lighter_sys::bpf::detach_device_program(group.as_fd(), old.as_fd()).map_err(failed)?;
-                }
-                Ok(())
-            }
+        }
+        Ok(())
+    }
+
+    /// Has systemd move the process into the unit, for a user who may not do it himself.
+    pub fn attach(&self, pid: i32) -> Result<(), Error> {
+        match &self.scope {
+            Some(scope) => scope.attach(pid).map_err(|source| self.systemd("attach to", source)),
+            None => Ok(()),
         }
     }
 
@@ -300,8 +292,11 @@ impl Group {
         if self.version == Version::V2 {
             return Ok(Vec::new());
         }
+        // systemd's own hierarchy is systemd's to move processes in.
+        let ours = |(name, _): &&(String, PathBuf)| self.scope.is_none() || name != "systemd";
         self.directories
             .iter()
+            .filter(ours)
             .map(|(_, path)| {
                 let path = path.join("tasks");
                 rustix::fs::open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|error| {
@@ -454,6 +449,11 @@ impl Group {
     /// are dying. Goes on after an error and reports the first.
     pub fn remove(&self) -> Result<(), Error> {
         let mut first = None;
+        if let Some(scope) = &self.scope
+            && let Err(source) = scope.stop()
+        {
+            first = Some(self.systemd("stop", source));
+        }
         for (_, path) in &self.directories {
             if let Err(error) = remove_tree(path) {
                 first.get_or_insert(error);
@@ -463,7 +463,7 @@ impl Group {
     }
 }
 
-fn gone(error: &io::Error) -> bool {
+pub(crate) fn gone(error: &io::Error) -> bool {
     // ENODEV: the directory was removed between open and read.
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::NODEV.raw_os_error())
 }
@@ -516,8 +516,9 @@ fn each_below(dir: &Path, visit: &mut impl FnMut(&Path) -> Result<(), Error>) ->
     Ok(())
 }
 
-/// Lets the groups below `dir` have all controllers that `dir` has.
-fn enable_controllers(dir: &Path) -> Result<(), Error> {
+/// Lets the groups below `dir` have all controllers that `dir` has, as far as that can be had: a limit that needs one
+/// says later that it is missing.
+fn enable_controllers(dir: &Path) {
     let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap_or_default();
     let enabled = read("cgroup.subtree_control");
     let missing: Vec<String> = read("cgroup.controllers")
@@ -526,34 +527,43 @@ fn enable_controllers(dir: &Path) -> Result<(), Error> {
         .map(|name| format!("+{name}"))
         .collect();
     if missing.is_empty() {
-        return Ok(());
+        return;
     }
     let path = dir.join("cgroup.subtree_control");
     if write(&path, &missing.join(" ")).is_err() {
-        // One that cannot be had (a busy cpu controller with real-time tasks) must not cost the others; a limit that
-        // needs it says so later.
+        // One that cannot be had (a busy cpu controller with real-time tasks) must not cost the others.
         for name in &missing {
             let _ = write(&path, name);
         }
     }
-    Ok(())
 }
 
-/// A new v1 cpuset is empty and takes no process: it starts with what the one above has.
-fn inherit_cpuset(above: &Path, here: &Path) -> Result<(), Error> {
-    for name in ["cpuset.cpus", "cpuset.mems"] {
-        let path = above.join(name);
-        let value = fs::read_to_string(&path).map_err(|source| Error::Read { path, source })?;
-        write(&here.join(name), value.trim())?;
+/// A new v1 cpuset is empty and takes no process: it starts with what the one above has, which may be as new.
+fn fill_cpuset(dir: &Path) -> Result<[String; 2], Error> {
+    let mut values = ["cpuset.cpus", "cpuset.mems"].map(|name| (name, String::new()));
+    for (name, value) in &mut values {
+        let path = dir.join(name);
+        *value = fs::read_to_string(&path).map_err(|source| Error::Read { path, source })?.trim().to_owned();
     }
-    Ok(())
+    if values.iter().any(|(_, value)| value.is_empty())
+        && let Some(above) = dir.parent().filter(|above| above.starts_with(MOUNTPOINT))
+    {
+        let above = fill_cpuset(above)?;
+        for ((name, value), above) in values.iter_mut().zip(above) {
+            if value.is_empty() {
+                write(&dir.join(name), &above)?;
+                *value = above;
+            }
+        }
+    }
+    Ok(values.map(|(_, value)| value))
 }
 
-fn open_file(path: &Path) -> io::Result<File> {
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).open(path)
 }
 
-fn write(path: &Path, value: &str) -> Result<(), Error> {
+pub(crate) fn write(path: &Path, value: &str) -> Result<(), Error> {
     open_file(path)
         .and_then(|mut file| file.write_all(value.as_bytes()))
         .map_err(|source| Error::Write {
@@ -563,15 +573,11 @@ fn write(path: &Path, value: &str) -> Result<(), Error> {
         })
 }
 
-/// Writes to the first of the names (separated by `|`) that is there.
-fn write_first(dir: &Path, names: &str, value: &str) -> Result<(), Error> {
-    let mut result = Ok(());
-    for name in names.split('|') {
-        result = write(&dir.join(name), value);
-        match &result {
-            Err(Error::Write { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-            _ => return result,
-        }
+/// The number that a file holds; `max` is the largest.
+pub(crate) fn number(path: &Path) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    match text.trim() {
+        "max" => Some(u64::MAX),
+        text => text.parse().ok(),
     }
-    result
 }

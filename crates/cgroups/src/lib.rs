@@ -5,15 +5,21 @@
 //! `cgroup.procs`; on v2 it is born inside ([`Group::directory`] and `CLONE_INTO_CGROUP`).
 
 mod device;
+mod error;
 mod group;
 mod layout;
+mod limits;
+mod merge;
 mod resources;
+pub mod systemd;
 mod v1;
 mod v2;
 
-pub use group::{Error, Group};
+pub use error::Error;
+pub use group::Group;
 pub use layout::{Layout, Version};
 pub use resources::{
     BlockIo, Cpu, DeviceRule, HugepageLimit, InterfacePriority, Memory, Network, Pids, Resources,
     ThrottleDevice, WeightDevice,
 };
+pub use systemd::{Bus, Scope};

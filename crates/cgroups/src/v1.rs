@@ -1,141 +1,164 @@
 //! Resources as files of the v1 controllers.
 
+use crate::Error;
+use crate::limits::{When, Write};
 use crate::resources::Resources;
 
-/// One write: the controller, the file in its group, what to write.
-pub(crate) type Write = (&'static str, String, String);
+fn bad<T>(field: &str, reason: String) -> Result<T, Error> {
+    Err(Error::Value {
+        field: field.to_owned(),
+        reason,
+    })
+}
 
-/// The writes that put `resources` in force, in order. `update`: the group has limits already, so memory and swap must
-/// be raised and lowered in an order that the kernel accepts (`raise`: the new limit is above the old swap limit).
-pub(crate) fn plan(resources: &Resources, raise: bool) -> Vec<Write> {
+/// The writes that put `resources` in force, in order. `swap_first`: the group has limits already, and the new one for
+/// memory and swap together makes room for the new one for memory.
+///
+/// Kernel memory limits are obsolete and ignored, as runc does.
+pub(crate) fn plan(resources: &Resources, swap_first: bool) -> Result<Vec<Write>, Error> {
+    if !resources.unified.is_empty() {
+        return Err(Error::NoUnified);
+    }
     let mut writes = Vec::new();
-    let mut put = |controller, file: &str, value: String| writes.push((controller, file.to_owned(), value));
+    let mut put = |write: Write| writes.push(write);
     if let Some(memory) = &resources.memory {
         let limit = memory
             .limit
             .filter(|limit| *limit != 0)
-            .map(|v| ("memory.limit_in_bytes", v));
-        let swap = memory
-            .swap
-            .filter(|swap| *swap != 0)
-            .map(|v| ("memory.memsw.limit_in_bytes", v));
-        // Without a swap limit of its own, taking the memory limit away takes the old swap limit with it.
-        let swap = swap.or(limit
-            .filter(|(_, v)| *v == -1 && raise)
-            .map(|_| ("memory.memsw.limit_in_bytes", -1)));
-        let both = if raise { [swap, limit] } else { [limit, swap] };
-        for (file, value) in both.into_iter().flatten() {
-            put("memory", file, value.to_string());
-        }
+            .map(|value| Write::new("memory.limit", "memory", "memory.limit_in_bytes", value));
+        let swap = match memory.swap.filter(|swap| *swap != 0) {
+            Some(value) => Some(Write::new("memory.swap", "memory", "memory.memsw.limit_in_bytes", value)),
+            // Unlimited memory is more than any limit of the sum; a kernel may not count swap at all.
+            None if memory.limit == Some(-1) => Some(
+                Write::new("memory.limit", "memory", "memory.memsw.limit_in_bytes", -1).when(When::IfThere),
+            ),
+            None => None,
+        };
+        let swap_first = swap_first || memory.limit == Some(-1);
+        let both = if swap_first { [swap, limit] } else { [limit, swap] };
+        both.into_iter().flatten().for_each(&mut put);
         if let Some(value) = memory.reservation.filter(|value| *value != 0) {
-            put("memory", "memory.soft_limit_in_bytes", value.to_string());
-        }
-        if let Some(value) = memory.kernel_tcp.filter(|value| *value != 0) {
-            put("memory", "memory.kmem.tcp.limit_in_bytes", value.to_string());
+            put(Write::new("memory.reservation", "memory", "memory.soft_limit_in_bytes", value));
         }
         if memory.disable_oom_killer == Some(true) {
-            put("memory", "memory.oom_control", "1".into());
+            put(Write::new("memory.disableOOMKiller", "memory", "memory.oom_control", 1));
         }
-        // -1 in a u64 is how old callers say "leave it".
-        if let Some(value) = memory.swappiness.filter(|value| *value <= 200) {
-            put("memory", "memory.swappiness", value.to_string());
+        match memory.swappiness {
+            // -1 in a u64 is how old callers say "leave it".
+            None | Some(u64::MAX) => {}
+            Some(value) if value <= 100 => {
+                put(Write::new("memory.swappiness", "memory", "memory.swappiness", value));
+            }
+            Some(value) => {
+                let reason = format!("invalid memory swappiness value: {value} (valid range is 0-100)");
+                return bad("memory.swappiness", reason);
+            }
         }
     }
     if let Some(cpu) = &resources.cpu {
+        let runtime = cpu.realtime_runtime.filter(|value| *value != 0);
+        let quota = cpu.quota.filter(|value| *value != 0);
+        // A period may be too short for the old share of time, and fit the new one.
+        let again = |wanted: bool| if wanted { When::Again } else { When::Must };
         if let Some(value) = cpu.realtime_period.filter(|value| *value != 0) {
-            put("cpu", "cpu.rt_period_us", value.to_string());
+            let write = Write::new("cpu.realtimePeriod", "cpu", "cpu.rt_period_us", value);
+            put(write.when(again(runtime.is_some())));
         }
-        if let Some(value) = cpu.realtime_runtime.filter(|value| *value != 0) {
-            put("cpu", "cpu.rt_runtime_us", value.to_string());
+        if let Some(value) = runtime {
+            put(Write::new("cpu.realtimeRuntime", "cpu", "cpu.rt_runtime_us", value));
         }
-        if let Some(value) = cpu.shares.filter(|value| *value != 0) {
-            put("cpu", "cpu.shares", value.to_string());
+        match cpu.shares {
+            None | Some(0) => {}
+            // The kernel would take another value without a word.
+            Some(1) => return bad("cpu.shares", "the minimum allowed cpu-shares is 2".into()),
+            Some(value) if value > 262_144 => {
+                return bad("cpu.shares", "the maximum allowed cpu-shares is 262144".into());
+            }
+            Some(value) => put(Write::new("cpu.shares", "cpu", "cpu.shares", value)),
         }
         if let Some(value) = cpu.period.filter(|value| *value != 0) {
-            put("cpu", "cpu.cfs_period_us", value.to_string());
-        }
-        if let Some(value) = cpu.quota.filter(|value| *value != 0) {
-            put("cpu", "cpu.cfs_quota_us", value.to_string());
+            let write = Write::new("cpu.period", "cpu", "cpu.cfs_period_us", value);
+            put(write.when(again(quota.is_some())));
         }
         if let Some(value) = cpu.burst {
-            put("cpu", "cpu.cfs_burst_us", value.to_string());
+            // More than the old quota, when the new one is larger; older kernels know none.
+            let when = if quota.is_some() { When::Again } else { When::IfThere };
+            put(Write::new("cpu.burst", "cpu", "cpu.cfs_burst_us", value).when(when));
+        }
+        if let Some(value) = quota {
+            put(Write::new("cpu.quota", "cpu", "cpu.cfs_quota_us", value));
         }
         if let Some(value) = cpu.idle {
-            put("cpu", "cpu.idle", value.to_string());
+            put(Write::new("cpu.idle", "cpu", "cpu.idle", value));
         }
         if !cpu.cpus.is_empty() {
-            put("cpuset", "cpuset.cpus", cpu.cpus.clone());
+            put(Write::new("cpu.cpus", "cpuset", "cpuset.cpus", &cpu.cpus));
         }
         if !cpu.mems.is_empty() {
-            put("cpuset", "cpuset.mems", cpu.mems.clone());
+            put(Write::new("cpu.mems", "cpuset", "cpuset.mems", &cpu.mems));
         }
     }
-    if let Some(limit) = resources
-        .pids
-        .as_ref()
-        .and_then(|pids| pids.limit)
-        .filter(|limit| *limit != 0)
+    if let Some(limit) = resources.pids.as_ref().and_then(|pids| pids.limit)
+        && limit != 0
     {
-        put(
-            "pids",
-            "pids.max",
-            if limit > 0 {
-                limit.to_string()
-            } else {
-                "max".into()
-            },
-        );
+        let value = if limit > 0 { limit.to_string() } else { "max".into() };
+        put(Write::new("pids.limit", "pids", "pids.max", value));
     }
     if let Some(io) = &resources.block_io {
+        // The files' names depend on the scheduler that the kernel has.
         if let Some(weight) = io.weight.filter(|weight| *weight != 0) {
-            // The file's name depends on the scheduler that the kernel has.
-            put("blkio", "blkio.bfq.weight|blkio.weight", weight.to_string());
+            let write = Write::new("blockIO.weight", "blkio", "blkio.weight", weight);
+            put(write.or("blkio.bfq.weight", weight));
+        }
+        if let Some(weight) = io.leaf_weight.filter(|weight| *weight != 0) {
+            put(Write::new("blockIO.leafWeight", "blkio", "blkio.leaf_weight", weight));
         }
         for device in &io.weight_device {
-            if let Some(weight) = device.weight {
-                let value = format!("{}:{} {weight}", device.major, device.minor);
-                put("blkio", "blkio.bfq.weight_device|blkio.weight_device", value);
+            let line = |weight: u16| format!("{}:{} {weight}", device.major, device.minor);
+            if let Some(weight) = device.weight.filter(|weight| *weight != 0) {
+                let write = Write::new("blockIO.weightDevice", "blkio", "blkio.weight_device", line(weight));
+                put(write.or("blkio.bfq.weight_device", line(weight)));
+            }
+            if let Some(weight) = device.leaf_weight.filter(|weight| *weight != 0) {
+                put(Write::new("blockIO.weightDevice", "blkio", "blkio.leaf_weight_device", line(weight)));
             }
         }
         let throttles = [
-            ("blkio.throttle.read_bps_device", &io.throttle_read_bps_device),
-            ("blkio.throttle.write_bps_device", &io.throttle_write_bps_device),
-            ("blkio.throttle.read_iops_device", &io.throttle_read_iops_device),
-            ("blkio.throttle.write_iops_device", &io.throttle_write_iops_device),
+            ("ReadBps", "read_bps", &io.throttle_read_bps_device),
+            ("WriteBps", "write_bps", &io.throttle_write_bps_device),
+            ("ReadIOPS", "read_iops", &io.throttle_read_iops_device),
+            ("WriteIOPS", "write_iops", &io.throttle_write_iops_device),
         ];
-        for (file, devices) in throttles {
+        for (field, file, devices) in throttles {
             for device in devices {
-                put(
+                put(Write::new(
+                    &format!("blockIO.throttle{field}Device"),
                     "blkio",
-                    file,
+                    format!("blkio.throttle.{file}_device"),
                     format!("{}:{} {}", device.major, device.minor, device.rate),
-                );
+                ));
             }
         }
     }
     for page in &resources.hugepage_limits {
-        put(
-            "hugetlb",
-            &format!("hugetlb.{}.limit_in_bytes", page.page_size),
-            page.limit.to_string(),
-        );
+        let file = |kind: &str| format!("hugetlb.{}.{kind}limit_in_bytes", page.page_size);
+        put(Write::new("hugepageLimits", "hugetlb", file(""), page.limit));
+        // What is reserved, since Linux 5.7.
+        put(Write::new("hugepageLimits", "hugetlb", file("rsvd."), page.limit).when(When::IfThere));
     }
     if let Some(network) = &resources.network {
         if let Some(class) = network.class_id.filter(|class| *class != 0) {
-            put("net_cls", "net_cls.classid", class.to_string());
+            put(Write::new("network.classID", "net_cls", "net_cls.classid", class));
         }
         for priority in &network.priorities {
-            put(
-                "net_prio",
-                "net_prio.ifpriomap",
-                format!("{} {}", priority.name, priority.priority),
-            );
+            let line = format!("{} {}", priority.name, priority.priority);
+            put(Write::new("network.priorities", "net_prio", "net_prio.ifpriomap", line));
         }
     }
     for (device, limits) in &resources.rdma {
-        put("rdma", "rdma.max", rdma(device, limits));
+        put(Write::new("rdma", "rdma", "rdma.max", rdma(device, limits)));
     }
-    writes
+    Ok(writes)
 }
 
 pub(crate) fn rdma(device: &str, limits: &crate::resources::Rdma) -> String {
@@ -151,11 +174,11 @@ pub(crate) fn rdma(device: &str, limits: &crate::resources::Rdma) -> String {
 mod tests {
     use super::*;
 
-    fn check(json: &str, raise: bool, expected: &[&str]) {
-        let resources = parse(json);
-        let found: Vec<_> = plan(&resources, raise)
+    fn check(json: &str, swap_first: bool, expected: &[&str]) {
+        let writes = plan(&parse(json), swap_first).unwrap();
+        let found: Vec<_> = writes
             .into_iter()
-            .map(|(_, f, v)| format!("{f}={v}"))
+            .map(|write| format!("{}={}", write.file, write.value))
             .collect();
         assert_eq!(found, expected);
     }
