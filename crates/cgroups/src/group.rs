@@ -141,7 +141,11 @@ impl Group {
     pub(crate) fn systemd(&self, operation: &'static str, source: crate::systemd::Error) -> Error {
         Error::Systemd {
             operation,
-            unit: self.scope.as_ref().map(|scope| scope.unit().to_owned()).unwrap_or_default(),
+            unit: self
+                .scope
+                .as_ref()
+                .map(|scope| scope.unit().to_owned())
+                .unwrap_or_default(),
             source,
         }
     }
@@ -251,7 +255,11 @@ impl Group {
         let names = fs::read_to_string("/sys/kernel/cgroup/delegate")
             .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned());
         for name in std::iter::once("").chain(names.lines()) {
-            let path = if name.is_empty() { dir.to_owned() } else { dir.join(name) };
+            let path = if name.is_empty() {
+                dir.to_owned()
+            } else {
+                dir.join(name)
+            };
             match std::os::unix::fs::chown(&path, Some(uid), None) {
                 // Each kernel has some of them.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -264,7 +272,9 @@ impl Group {
     /// Has systemd move the process into the unit, for a user who may not do it himself.
     pub fn attach(&self, pid: i32) -> Result<(), Error> {
         match &self.scope {
-            Some(scope) => scope.attach(pid).map_err(|source| self.systemd("attach to", source)),
+            Some(scope) => scope
+                .attach(pid)
+                .map_err(|source| self.systemd("attach to", source)),
             None => Ok(()),
         }
     }
@@ -292,11 +302,8 @@ impl Group {
         if self.version == Version::V2 {
             return Ok(Vec::new());
         }
-        // systemd's own hierarchy is systemd's to move processes in.
-        let ours = |(name, _): &&(String, PathBuf)| self.scope.is_none() || name != "systemd";
         self.directories
             .iter()
-            .filter(ours)
             .map(|(_, path)| {
                 let path = path.join("tasks");
                 rustix::fs::open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|error| {
@@ -543,7 +550,10 @@ fn fill_cpuset(dir: &Path) -> Result<[String; 2], Error> {
     let mut values = ["cpuset.cpus", "cpuset.mems"].map(|name| (name, String::new()));
     for (name, value) in &mut values {
         let path = dir.join(name);
-        *value = fs::read_to_string(&path).map_err(|source| Error::Read { path, source })?.trim().to_owned();
+        *value = fs::read_to_string(&path)
+            .map_err(|source| Error::Read { path, source })?
+            .trim()
+            .to_owned();
     }
     if values.iter().any(|(_, value)| value.is_empty())
         && let Some(above) = dir.parent().filter(|above| above.starts_with(MOUNTPOINT))

@@ -11,9 +11,11 @@ mod layout;
 mod limits;
 mod merge;
 mod resources;
+mod stats;
 pub mod systemd;
 mod v1;
 mod v2;
+mod watch;
 
 pub use error::Error;
 pub use group::Group;
@@ -22,4 +24,6 @@ pub use resources::{
     BlockIo, Cpu, DeviceRule, HugepageLimit, InterfacePriority, Memory, Network, Pids, Resources,
     ThrottleDevice, WeightDevice,
 };
+pub use stats::Stats;
 pub use systemd::{Bus, Scope};
+pub use watch::{Noticed, Watch};

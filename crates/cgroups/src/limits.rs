@@ -71,7 +71,8 @@ impl Group {
         match self.apply_devices(resources) {
             // An ordinary user's group: whoever gave it says which devices there are.
             Err(Error::Devices { source, .. } | Error::Write { source, .. })
-                if self.rootless && matches!(Errno::from_io_error(&source), Some(Errno::PERM | Errno::ACCESS)) => {}
+                if self.rootless
+                    && matches!(Errno::from_io_error(&source), Some(Errno::PERM | Errno::ACCESS)) => {}
             result => result?,
         }
         self.apply_limits(resources, false)
@@ -85,7 +86,11 @@ impl Group {
                 .set(self.version(), resources)
                 .map_err(|source| self.systemd("set properties of", source))?;
         }
-        let swap = resources.memory.as_ref().and_then(|memory| memory.swap).unwrap_or(0);
+        let swap = resources
+            .memory
+            .as_ref()
+            .and_then(|memory| memory.swap)
+            .unwrap_or(0);
         // Of two limits that must not cross, the one that gives room comes first.
         let swap_first = self.version() == Version::V1
             && swap != 0
@@ -99,12 +104,18 @@ impl Group {
 
     /// `checkBeforeUpdate`: v2 would kill what is above a new limit, v1 refuses by itself.
     fn check_usage(&self, resources: &Resources) -> Result<(), Error> {
-        let Some(memory) = resources.memory.as_ref().filter(|memory| memory.check_before_update == Some(true)) else {
+        let Some(memory) = resources
+            .memory
+            .as_ref()
+            .filter(|memory| memory.check_before_update == Some(true))
+        else {
             return Ok(());
         };
         let usage = match self.version() {
             Version::V1 => return Ok(()),
-            Version::V2 => self.directory_of("memory").and_then(|dir| number(&dir.join("memory.current"))),
+            Version::V2 => self
+                .directory_of("memory")
+                .and_then(|dir| number(&dir.join("memory.current"))),
         };
         for (name, field, limit) in [
             ("memory+swap", "memory.swap", memory.swap),
@@ -164,7 +175,11 @@ impl Group {
             file: limit.file.clone(),
         };
         let Some(dir) = self.directory_of(limit.controller) else {
-            return if limit.when == When::IfThere { Ok(()) } else { Err(missing()) };
+            return if limit.when == When::IfThere {
+                Ok(())
+            } else {
+                Err(missing())
+            };
         };
         let mut result = write(&dir.join(&limit.file), &limit.value);
         if let Some((file, value)) = &limit.instead
@@ -183,7 +198,8 @@ impl Group {
         }
         match result {
             Err(Error::Write { source, value, .. })
-                if limit.file == "memory.limit_in_bytes" && Errno::from_io_error(&source) == Some(Errno::BUSY) =>
+                if limit.file == "memory.limit_in_bytes"
+                    && Errno::from_io_error(&source) == Some(Errno::BUSY) =>
             {
                 let now = |file: &str| number(&dir.join(file)).unwrap_or(0);
                 Err(Error::InUse {
@@ -206,7 +222,10 @@ impl Group {
         if file.contains('/') {
             return Err(bad("must be a file name (no slashes)"));
         }
-        let Some((controller, _)) = file.split_once('.').filter(|(controller, _)| !controller.is_empty()) else {
+        let Some((controller, _)) = file
+            .split_once('.')
+            .filter(|(controller, _)| !controller.is_empty())
+        else {
             return Err(bad("must be in the form CONTROLLER.PARAMETER"));
         };
         let dir = self.directory_of("").unwrap_or(Path::new("/"));
@@ -214,8 +233,10 @@ impl Group {
         for line in value.lines().filter(|line| !line.is_empty()) {
             match write(&path, line) {
                 Err(Error::Write { source, .. })
-                    if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
-                        && controller != "cgroup"
+                    if matches!(
+                        source.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                    ) && controller != "cgroup"
                         && !fs::read_to_string(dir.join("cgroup.controllers"))
                             .is_ok_and(|text| text.split_whitespace().any(|one| one == controller)) =>
                 {

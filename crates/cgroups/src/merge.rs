@@ -19,7 +19,10 @@ impl Resources {
             let memory = result.memory.get_or_insert_default();
             memory.update(&new);
         }
-        let (old, new_cpu) = (result.cpu.take().unwrap_or_default(), new.cpu.clone().unwrap_or_default());
+        let (old, new_cpu) = (
+            result.cpu.take().unwrap_or_default(),
+            new.cpu.clone().unwrap_or_default(),
+        );
         result.cpu = Some(old.updated(new_cpu));
         // Given or not: `unified` and the number of tasks are not remembered.
         result.pids.clone_from(&new.pids);
@@ -35,7 +38,10 @@ impl Resources {
                 (&mut io.throttle_read_bps_device, &new.throttle_read_bps_device),
                 (&mut io.throttle_write_bps_device, &new.throttle_write_bps_device),
                 (&mut io.throttle_read_iops_device, &new.throttle_read_iops_device),
-                (&mut io.throttle_write_iops_device, &new.throttle_write_iops_device),
+                (
+                    &mut io.throttle_write_iops_device,
+                    &new.throttle_write_iops_device,
+                ),
             ] {
                 new.iter().for_each(|device| set_rate(old, device));
             }
@@ -91,7 +97,11 @@ impl Cpu {
 }
 
 fn set_weight(devices: &mut Vec<WeightDevice>, new: &WeightDevice) {
-    match devices.iter_mut().rev().find(|old| (old.major, old.minor) == (new.major, new.minor)) {
+    match devices
+        .iter_mut()
+        .rev()
+        .find(|old| (old.major, old.minor) == (new.major, new.minor))
+    {
         Some(old) => {
             old.weight = new.weight.or(old.weight);
             old.leaf_weight = new.leaf_weight.or(old.leaf_weight);
@@ -101,7 +111,11 @@ fn set_weight(devices: &mut Vec<WeightDevice>, new: &WeightDevice) {
 }
 
 fn set_rate(devices: &mut Vec<ThrottleDevice>, new: &ThrottleDevice) {
-    match devices.iter_mut().rev().find(|old| (old.major, old.minor) == (new.major, new.minor)) {
+    match devices
+        .iter_mut()
+        .rev()
+        .find(|old| (old.major, old.minor) == (new.major, new.minor))
+    {
         Some(old) => old.rate = new.rate,
         None => devices.push(new.clone()),
     }
@@ -140,7 +154,10 @@ mod tests {
         let new = update(memory(Some(50), None), Cpu::default());
         assert_eq!(new.memory, memory(Some(50), Some(300)));
         // Neither quota nor period given: neither is set again.
-        assert_eq!(new.cpu.as_ref().map(|cpu| (cpu.quota, cpu.period, cpu.shares)), Some((None, None, Some(7))));
+        assert_eq!(
+            new.cpu.as_ref().map(|cpu| (cpu.quota, cpu.period, cpu.shares)),
+            Some((None, None, Some(7)))
+        );
         let quota = Cpu {
             quota: Some(60),
             ..Cpu::default()
@@ -152,12 +169,19 @@ mod tests {
             ..Cpu::default()
         };
         assert_eq!(update(None, idle).cpu.unwrap().shares, Some(0));
-        assert_eq!(update(memory(Some(-1), None), Cpu::default()).memory, memory(Some(-1), Some(0)));
+        assert_eq!(
+            update(memory(Some(-1), None), Cpu::default()).memory,
+            memory(Some(-1), Some(0))
+        );
     }
 
     #[test]
     fn a_device_is_changed_in_its_place() {
-        let rate = |minor, rate| ThrottleDevice { major: 8, minor, rate };
+        let rate = |minor, rate| ThrottleDevice {
+            major: 8,
+            minor,
+            rate,
+        };
         let mut devices = vec![rate(0, 1), rate(1, 2)];
         set_rate(&mut devices, &rate(0, 5));
         set_rate(&mut devices, &rate(2, 6));

@@ -27,7 +27,12 @@ pub(crate) fn plan(resources: &Resources, swap_first: bool) -> Result<Vec<Write>
             .filter(|limit| *limit != 0)
             .map(|value| Write::new("memory.limit", "memory", "memory.limit_in_bytes", value));
         let swap = match memory.swap.filter(|swap| *swap != 0) {
-            Some(value) => Some(Write::new("memory.swap", "memory", "memory.memsw.limit_in_bytes", value)),
+            Some(value) => Some(Write::new(
+                "memory.swap",
+                "memory",
+                "memory.memsw.limit_in_bytes",
+                value,
+            )),
             // Unlimited memory is more than any limit of the sum; a kernel may not count swap at all.
             None if memory.limit == Some(-1) => Some(
                 Write::new("memory.limit", "memory", "memory.memsw.limit_in_bytes", -1).when(When::IfThere),
@@ -38,16 +43,31 @@ pub(crate) fn plan(resources: &Resources, swap_first: bool) -> Result<Vec<Write>
         let both = if swap_first { [swap, limit] } else { [limit, swap] };
         both.into_iter().flatten().for_each(&mut put);
         if let Some(value) = memory.reservation.filter(|value| *value != 0) {
-            put(Write::new("memory.reservation", "memory", "memory.soft_limit_in_bytes", value));
+            put(Write::new(
+                "memory.reservation",
+                "memory",
+                "memory.soft_limit_in_bytes",
+                value,
+            ));
         }
         if memory.disable_oom_killer == Some(true) {
-            put(Write::new("memory.disableOOMKiller", "memory", "memory.oom_control", 1));
+            put(Write::new(
+                "memory.disableOOMKiller",
+                "memory",
+                "memory.oom_control",
+                1,
+            ));
         }
         match memory.swappiness {
             // -1 in a u64 is how old callers say "leave it".
             None | Some(u64::MAX) => {}
             Some(value) if value <= 100 => {
-                put(Write::new("memory.swappiness", "memory", "memory.swappiness", value));
+                put(Write::new(
+                    "memory.swappiness",
+                    "memory",
+                    "memory.swappiness",
+                    value,
+                ));
             }
             Some(value) => {
                 let reason = format!("invalid memory swappiness value: {value} (valid range is 0-100)");
@@ -65,7 +85,12 @@ pub(crate) fn plan(resources: &Resources, swap_first: bool) -> Result<Vec<Write>
             put(write.when(again(runtime.is_some())));
         }
         if let Some(value) = runtime {
-            put(Write::new("cpu.realtimeRuntime", "cpu", "cpu.rt_runtime_us", value));
+            put(Write::new(
+                "cpu.realtimeRuntime",
+                "cpu",
+                "cpu.rt_runtime_us",
+                value,
+            ));
         }
         match cpu.shares {
             None | Some(0) => {}
@@ -82,7 +107,11 @@ pub(crate) fn plan(resources: &Resources, swap_first: bool) -> Result<Vec<Write>
         }
         if let Some(value) = cpu.burst {
             // More than the old quota, when the new one is larger; older kernels know none.
-            let when = if quota.is_some() { When::Again } else { When::IfThere };
+            let when = if quota.is_some() {
+                When::Again
+            } else {
+                When::IfThere
+            };
             put(Write::new("cpu.burst", "cpu", "cpu.cfs_burst_us", value).when(when));
         }
         if let Some(value) = quota {
@@ -101,7 +130,11 @@ pub(crate) fn plan(resources: &Resources, swap_first: bool) -> Result<Vec<Write>
     if let Some(limit) = resources.pids.as_ref().and_then(|pids| pids.limit)
         && limit != 0
     {
-        let value = if limit > 0 { limit.to_string() } else { "max".into() };
+        let value = if limit > 0 {
+            limit.to_string()
+        } else {
+            "max".into()
+        };
         put(Write::new("pids.limit", "pids", "pids.max", value));
     }
     if let Some(io) = &resources.block_io {
@@ -111,16 +144,31 @@ pub(crate) fn plan(resources: &Resources, swap_first: bool) -> Result<Vec<Write>
             put(write.or("blkio.bfq.weight", weight));
         }
         if let Some(weight) = io.leaf_weight.filter(|weight| *weight != 0) {
-            put(Write::new("blockIO.leafWeight", "blkio", "blkio.leaf_weight", weight));
+            put(Write::new(
+                "blockIO.leafWeight",
+                "blkio",
+                "blkio.leaf_weight",
+                weight,
+            ));
         }
         for device in &io.weight_device {
             let line = |weight: u16| format!("{}:{} {weight}", device.major, device.minor);
             if let Some(weight) = device.weight.filter(|weight| *weight != 0) {
-                let write = Write::new("blockIO.weightDevice", "blkio", "blkio.weight_device", line(weight));
+                let write = Write::new(
+                    "blockIO.weightDevice",
+                    "blkio",
+                    "blkio.weight_device",
+                    line(weight),
+                );
                 put(write.or("blkio.bfq.weight_device", line(weight)));
             }
             if let Some(weight) = device.leaf_weight.filter(|weight| *weight != 0) {
-                put(Write::new("blockIO.weightDevice", "blkio", "blkio.leaf_weight_device", line(weight)));
+                put(Write::new(
+                    "blockIO.weightDevice",
+                    "blkio",
+                    "blkio.leaf_weight_device",
+                    line(weight),
+                ));
             }
         }
         let throttles = [
@@ -152,7 +200,12 @@ pub(crate) fn plan(resources: &Resources, swap_first: bool) -> Result<Vec<Write>
         }
         for priority in &network.priorities {
             let line = format!("{} {}", priority.name, priority.priority);
-            put(Write::new("network.priorities", "net_prio", "net_prio.ifpriomap", line));
+            put(Write::new(
+                "network.priorities",
+                "net_prio",
+                "net_prio.ifpriomap",
+                line,
+            ));
         }
     }
     for (device, limits) in &resources.rdma {

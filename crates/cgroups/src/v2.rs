@@ -32,7 +32,12 @@ pub(crate) fn plan(resources: &Resources) -> Result<Vec<Write>, Error> {
             put(Write::new("memory.limit", "memory", "memory.max", bytes(limit)));
         }
         if let Some(value) = memory.reservation.filter(|value| *value != 0) {
-            put(Write::new("memory.reservation", "memory", "memory.low", bytes(value)));
+            put(Write::new(
+                "memory.reservation",
+                "memory",
+                "memory.low",
+                bytes(value),
+            ));
         }
     }
     if let Some(cpu) = &resources.cpu {
@@ -40,7 +45,12 @@ pub(crate) fn plan(resources: &Resources) -> Result<Vec<Write>, Error> {
             put(Write::new("cpu.idle", "cpu", "cpu.idle", idle));
         }
         if let Some(shares) = cpu.shares.filter(|shares| *shares != 0) {
-            put(Write::new("cpu.shares", "cpu", "cpu.weight", weight_of_shares(shares)));
+            put(Write::new(
+                "cpu.shares",
+                "cpu",
+                "cpu.weight",
+                weight_of_shares(shares),
+            ));
         }
         let quota = cpu.quota.filter(|quota| *quota != 0);
         let period = cpu.period.filter(|period| *period != 0);
@@ -53,8 +63,17 @@ pub(crate) fn plan(resources: &Resources) -> Result<Vec<Write>, Error> {
             let most = quota
                 .filter(|quota| *quota > 0)
                 .map_or("max".to_owned(), |quota| quota.to_string());
-            let field = if quota.is_some() { "cpu.quota" } else { "cpu.period" };
-            put(Write::new(field, "cpu", "cpu.max", format!("{most} {}", period.unwrap_or(100_000))));
+            let field = if quota.is_some() {
+                "cpu.quota"
+            } else {
+                "cpu.period"
+            };
+            put(Write::new(
+                field,
+                "cpu",
+                "cpu.max",
+                format!("{most} {}", period.unwrap_or(100_000)),
+            ));
         }
         if !cpu.cpus.is_empty() {
             put(Write::new("cpu.cpus", "cpuset", "cpuset.cpus", &cpu.cpus));

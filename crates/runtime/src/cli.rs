@@ -4,12 +4,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use lighter_cgroups::{Cpu, Memory, Pids, Resources};
-
 use crate::arguments::{Known, Parsed};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::state::{Home, Record, Status};
-use crate::{checkpoint, clock, commands, create, exec, features, foreground, json, seal};
+use crate::{checkpoint, clock, commands, create, events, exec, features, foreground, group, seal, update};
 
 /// What the main passes in: libraries do not look for themselves.
 #[derive(Debug)]
@@ -78,26 +76,6 @@ const EXEC: &[Known] = &[
     (&["preserve-fds"], true),
     (&["cgroup"], true),
     (&["ignore-paused"], false),
-];
-
-const UPDATE: &[Known] = &[
-    (&["resources", "r"], true),
-    (&["blkio-weight"], true),
-    (&["cpu-period"], true),
-    (&["cpu-quota"], true),
-    (&["cpu-burst"], true),
-    (&["cpu-share"], true),
-    (&["cpu-rt-period"], true),
-    (&["cpu-rt-runtime"], true),
-    (&["cpuset-cpus"], true),
-    (&["cpuset-mems"], true),
-    (&["kernel-memory"], true),
-    (&["kernel-memory-tcp"], true),
-    (&["memory"], true),
-    (&["memory-reservation"], true),
-    (&["memory-swap"], true),
-    (&["pids-limit"], true),
-    (&["cpu-idle"], true),
 ];
 
 const USAGE: &str = "\
@@ -200,16 +178,16 @@ fn command(input: &Input, global: &Parsed) -> Result<Output> {
     if global.is_set("help") {
         return text(USAGE.into());
     }
-    if global.is_set("systemd-cgroup") {
-        return Err(Error::Usage(
-            "the systemd cgroup driver is not supported yet: use cgroupfs".into(),
-        ));
-    }
     let root = global
         .value("root")
         .map_or_else(|| default_root(input), PathBuf::from);
     let root = input.directory.join(root);
-    let context = Caller { input, root };
+    let driver = group::Driver::new(
+        global.is_set("systemd-cgroup"),
+        global.value("rootless"),
+        &input.environment,
+    )?;
+    let context = Caller { input, root, driver };
     match name.as_str() {
         "create" => context.create(arguments, false),
         "run" => context.create(arguments, true),
@@ -261,8 +239,8 @@ fn command(input: &Input, global: &Parsed) -> Result<Output> {
             Ok(Output::default())
         }
         "update" => {
-            let ((home, record), parsed) = context.container(UPDATE, arguments)?;
-            commands::update(&home, &record, &resources(&parsed)?)?;
+            let ((home, mut record), parsed) = context.container(update::FLAGS, arguments)?;
+            update::update(&home, &mut record, &update::parse(&parsed)?)?;
             Ok(Output::default())
         }
         "features" => text(features::features()),
@@ -280,7 +258,11 @@ fn command(input: &Input, global: &Parsed) -> Result<Output> {
             Ok(Output::default())
         }
         "restore" => context.restore(arguments, global.value("criu")),
-        "events" => Err(Error::Usage(format!("{name} is not supported yet"))),
+        "events" => {
+            let ((home, record), parsed) = context.container(events::FLAGS, arguments)?;
+            events::events(&home, &record, &events::Options::parse(&parsed)?)?;
+            Ok(Output::default())
+        }
         other => Err(Error::Usage(format!("No help topic for '{other}'"))),
     }
 }
@@ -317,6 +299,7 @@ fn default_root(input: &Input) -> PathBuf {
 struct Caller<'a> {
     input: &'a Input,
     root: PathBuf,
+    driver: group::Driver,
 }
 
 impl Caller<'_> {
@@ -349,6 +332,7 @@ impl Caller<'_> {
             no_new_keyring: parsed.is_set("no-new-keyring"),
             now: clock::rfc3339(self.input.now),
             path: self.variable("PATH").map(str::to_owned),
+            driver: self.driver.clone(),
             foreground: false,
         };
         let spec = create::load(&options.bundle)?;
@@ -373,6 +357,7 @@ impl Caller<'_> {
             pid_file: path("pid-file"),
             console_socket: path("console-socket"),
             now: clock::rfc3339(self.input.now),
+            driver: self.driver.clone(),
             ..create::Options::default()
         };
         let images = checkpoint::Options::parse(&parsed, criu, &self.input.directory)?;
@@ -411,6 +396,7 @@ impl Caller<'_> {
             pidfd_socket: path("pidfd-socket"),
             preserve_fds: parsed.number("preserve-fds")?.unwrap_or(0),
             ignore_paused: parsed.is_set("ignore-paused"),
+            cgroups: parsed.values("cgroup"),
         };
         let home = Home::new(&options.root, &options.id)?;
         let record = home.load()?;
@@ -423,48 +409,4 @@ impl Caller<'_> {
             ..Output::default()
         })
     }
-}
-
-fn resources(parsed: &Parsed) -> Result<Resources> {
-    if let Some(path) = parsed.value("resources") {
-        let text = if path == "-" {
-            let mut text = Vec::new();
-            std::io::Read::read_to_end(&mut std::io::stdin(), &mut text).doing("read stdin")?;
-            text
-        } else {
-            std::fs::read(path).on("read", path)?
-        };
-        return json::parse(Path::new(path), &text);
-    }
-    let memory = Memory {
-        limit: parsed.number("memory")?,
-        reservation: parsed.number("memory-reservation")?,
-        swap: parsed.number("memory-swap")?,
-        kernel_tcp: parsed.number("kernel-memory-tcp")?,
-        ..Memory::default()
-    };
-    let cpu = Cpu {
-        shares: parsed.number("cpu-share")?,
-        quota: parsed.number("cpu-quota")?,
-        burst: parsed.number("cpu-burst")?,
-        period: parsed.number("cpu-period")?,
-        realtime_period: parsed.number("cpu-rt-period")?,
-        realtime_runtime: parsed.number("cpu-rt-runtime")?,
-        cpus: parsed.value("cpuset-cpus").unwrap_or_default().into(),
-        mems: parsed.value("cpuset-mems").unwrap_or_default().into(),
-        idle: parsed.number("cpu-idle")?,
-    };
-    let weight = parsed.number("blkio-weight")?;
-    Ok(Resources {
-        memory: Some(memory),
-        cpu: Some(cpu),
-        pids: parsed
-            .number("pids-limit")?
-            .map(|limit| Pids { limit: Some(limit) }),
-        block_io: weight.map(|weight| lighter_cgroups::BlockIo {
-            weight: Some(weight),
-            ..Default::default()
-        }),
-        ..Resources::default()
-    })
 }

@@ -5,7 +5,6 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
-use lighter_cgroups::Resources;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -210,14 +209,6 @@ pub(crate) fn freeze(home: &Home, record: &Record, frozen: bool) -> Result<()> {
         ))),
         (false, _) => Err(Error::State("container not paused".into())),
     }
-}
-
-/// Changes limits.
-pub(crate) fn update(home: &Home, record: &Record, resources: &Resources) -> Result<()> {
-    if home.status(record) == Status::Stopped {
-        return Err(Error::State("container not running".into()));
-    }
-    Ok(record.group().update(resources)?)
 }
 
 /// All containers below `root`, sorted by name. What cannot be read is left out.

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use lighter_cgroups::{Group, Layout, Version};
+use lighter_cgroups::{Group, Resources, Version};
 use lighter_sys::{namespace as ns, process as p};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
@@ -19,7 +19,7 @@ use crate::sources::Sources;
 use crate::stage::Stage;
 use crate::state::{FIFO, FILTER, Home, Record, Status, process_times};
 use crate::sync::{Channel, Said};
-use crate::{console, hooks, identity, json};
+use crate::{console, group, hooks, identity, json};
 
 /// What `create` and `run` are asked for.
 #[derive(Debug, Default)]
@@ -37,6 +37,8 @@ pub(crate) struct Options {
     pub(crate) now: String,
     /// `PATH`, for the helpers of ordinary users.
     pub(crate) path: Option<String>,
+    /// How its cgroup is made.
+    pub(crate) driver: group::Driver,
     /// Whether `run` holds the terminal itself.
     pub(crate) foreground: bool,
 }
@@ -195,8 +197,7 @@ impl<'a> Made<'a> {
         }
         let rootfs = rootfs_of(&options.bundle, spec)?;
 
-        let layout = Layout::detect().doing("look at cgroups")?;
-        let group = Group::new(&layout, &linux.cgroups_path, &options.id).doing("name the cgroup")?;
+        let mut group = group::name(&options.driver, linux, &options.id)?;
         let filter = match &linux.seccomp {
             Some(profile) => Some(lighter_seccomp::compile(profile).map_err(Error::Seccomp)?),
             None => None,
@@ -231,14 +232,12 @@ impl<'a> Made<'a> {
             .as_deref()
             .map(console::connect)
             .transpose()?;
-        let v2 = group.version() == Version::V2;
-        let inside = if v2 {
-            self.group = Some(group.clone());
-            make_group(&group, linux)?;
-            Some(group.directory()?)
-        } else {
-            None
-        };
+        // A unit of systemd begins with a process; and on v1 the child mounts while the groups are made.
+        let early = group.takes_births();
+        if early {
+            self.make_group(options, spec, linux, &mut group, 0)?;
+        }
+        let inside = group.takes_births().then(|| group.directory()).transpose()?;
         let (ours, theirs) = Channel::pair()?;
         let state = |status: &'static str, pid: i32| oci_state(&record, status, pid);
         let cgroup = inside.as_ref().map(AsFd::as_fd);
@@ -291,11 +290,10 @@ impl<'a> Made<'a> {
         };
         drop(theirs);
         self.child = Some((pid, pidfd.as_fd().try_clone_to_owned().doing("duplicate pidfd")?));
-        if !v2 {
-            // Meanwhile the child mounts.
-            self.group = Some(group.clone());
-            make_group(&group, linux)?;
+        if !early {
+            self.make_group(options, spec, linux, &mut group, pid)?;
         }
+        record.cgroup = group.paths().to_vec();
         if namespaces.new & ns::USER != 0 {
             if let Some(score) = process.oom_score_adj {
                 identity::oom_score(pid, score)?;
@@ -371,6 +369,30 @@ impl<'a> Made<'a> {
         Ok((record, pidfd))
     }
 
+    /// Makes the cgroup; `group` is then what there is. A group of others is not ours to remove when something fails.
+    pub(crate) fn make_group(
+        &mut self,
+        options: &Options,
+        spec: &Spec,
+        linux: &Linux,
+        group: &mut Group,
+        pid: i32,
+    ) -> Result<()> {
+        match group::make(&options.driver, group, spec, linux, pid) {
+            Ok(made) => *group = made,
+            Err(error) => {
+                let others = matches!(
+                    error,
+                    Error::Cgroup(lighter_cgroups::Error::NotEmpty(_) | lighter_cgroups::Error::Frozen)
+                );
+                self.group = Some(group.clone()).filter(|_| !others);
+                return Err(error);
+            }
+        }
+        self.group = Some(group.clone());
+        Ok(())
+    }
+
     pub(crate) fn record(
         &self,
         options: &Options,
@@ -389,6 +411,11 @@ impl<'a> Made<'a> {
             annotations: spec.annotations.clone(),
             cgroup_v2: group.version() == Version::V2,
             cgroup: group.paths().to_vec(),
+            scope: group.scope().cloned(),
+            resources: linux.resources.clone().map(|resources| Resources {
+                devices: Vec::new(),
+                ..resources
+            }),
             namespaces: linux.namespaces.clone(),
             poststart: hooks.poststart,
             poststop: hooks.poststop,
@@ -410,18 +437,6 @@ fn gone(group: &Group) -> String {
     } else {
         "container init died before it was ready".into()
     }
-}
-
-pub(crate) fn make_group(group: &Group, linux: &Linux) -> Result<()> {
-    group.create()?;
-    if let Some(resources) = &linux.resources {
-        let mut resources = resources.clone();
-        if !resources.devices.is_empty() {
-            resources.devices.extend(crate::devices::default_rules());
-        }
-        group.apply(&resources)?;
-    }
-    Ok(())
 }
 
 pub(crate) fn oci_state(record: &Record, status: &'static str, pid: i32) -> Vec<u8> {

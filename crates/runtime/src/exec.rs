@@ -40,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) pidfd_socket: Option<PathBuf>,
     pub(crate) preserve_fds: u32,
     pub(crate) ignore_paused: bool,
+    /// Groups below the container's to be in: `PATH` or `CONTROLLER,...:PATH`.
+    pub(crate) cgroups: Vec<String>,
 }
 
 /// A process that was started, and is our child.
@@ -151,7 +153,7 @@ pub(crate) fn exec(options: &Options, home: &Home, record: &Record, process: &Pr
         .as_deref()
         .map(console::connect)
         .transpose()?;
-    let group = record.group();
+    let group = record.group().below(&options.cgroups)?;
     let joins = group.joins()?;
     let birth = Birth {
         process,
@@ -170,7 +172,7 @@ pub(crate) fn exec(options: &Options, home: &Home, record: &Record, process: &Pr
     }
     let (ours, theirs) = Channel::pair()?;
     attributes.apply_initial()?;
-    let (pid, pidfd) = match fork_inside(&group, record)? {
+    let (pid, pidfd) = match fork_inside(&group, record, !options.cgroups.is_empty())? {
         p::Fork::Child => {
             drop(ours);
             birth.run(theirs)
@@ -225,14 +227,15 @@ pub(crate) fn exec(options: &Options, home: &Home, record: &Record, process: &Pr
     Ok(started)
 }
 
-fn fork_inside(group: &Group, record: &Record) -> Result<p::Fork> {
-    if group.version() == Version::V1 {
+/// Forks into the group, on v2. `exactly`: the user named it.
+fn fork_inside(group: &Group, record: &Record, exactly: bool) -> Result<p::Fork> {
+    if group.version() == Version::V1 || group.paths().is_empty() {
         return p::fork(0, None).doing("clone");
     }
     let dir = group.directory()?;
-    match p::fork(0, Some(dir.as_fd())) {
+    match p::fork(0, Some(dir.as_fd())).map_err(|error| (Errno::from_io_error(&error), error)) {
         // The container has groups of its own below, so this one takes no process: where its first process is.
-        Err(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
+        Err((Some(Errno::BUSY), _)) if !exactly => {
             let path = PathBuf::from(format!("/proc/{}/cgroup", record.pid));
             let text = fs::read_to_string(&path).on("read", &path)?;
             let own = text
@@ -248,7 +251,18 @@ fn fork_inside(group: &Group, record: &Record) -> Result<p::Fork> {
             .on("open", &path)?;
             p::fork(0, Some(dir.as_fd())).doing("clone")
         }
-        result => result.doing("clone"),
+        // An ordinary user may not move a process out of a group that is not his: systemd moves it.
+        Err((Some(Errno::ACCESS | Errno::PERM), _)) if group.scope().is_some() && !exactly => {
+            let fork = p::fork(0, None).doing("clone")?;
+            if let p::Fork::Parent { pid, pidfd } = &fork
+                && let Err(error) = group.attach(*pid)
+            {
+                let _ = lighter_sys::pidfd::send_signal(pidfd.as_fd(), 9);
+                return Err(error.into());
+            }
+            Ok(fork)
+        }
+        result => result.map_err(|(_, error)| error).doing("clone"),
     }
 }
 

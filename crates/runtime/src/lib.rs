@@ -19,9 +19,11 @@ mod create;
 mod devices;
 pub mod documents;
 mod error;
+mod events;
 mod exec;
 mod features;
 mod foreground;
+mod group;
 mod hooks;
 mod identity;
 mod ids;
@@ -45,5 +47,6 @@ mod stage;
 mod state;
 mod sync;
 mod sysctl;
+mod update;
 
 pub use cli::{Input, Output, run};

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use lighter_cgroups::{Group, Version};
+use lighter_cgroups::{Group, Resources, Scope, Version};
 use lighter_stdx::atomic::{self, Keep};
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,12 @@ pub(crate) struct Record {
     pub(crate) annotations: std::collections::BTreeMap<String, String>,
     pub(crate) cgroup_v2: bool,
     pub(crate) cgroup: Vec<(String, PathBuf)>,
+    /// The unit of systemd that the group belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<Scope>,
+    /// What is in force, without device rules: `update` builds on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) resources: Option<Resources>,
     pub(crate) namespaces: Vec<Namespace>,
     pub(crate) poststart: Vec<Hook>,
     pub(crate) poststop: Vec<Hook>,
@@ -206,7 +212,7 @@ impl Home {
 impl Record {
     pub(crate) fn group(&self) -> Group {
         let version = if self.cgroup_v2 { Version::V2 } else { Version::V1 };
-        Group::from_paths(version, self.cgroup.clone())
+        Group::from_paths(version, self.cgroup.clone(), self.scope.clone())
     }
 
     /// Whether the first process runs. A zombie does not.

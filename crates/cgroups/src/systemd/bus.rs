@@ -37,7 +37,7 @@ const MANAGER: Method<'_> = Method {
 pub(super) struct Connection {
     stream: UnixStream,
     serial: u32,
-    /// Jobs that ended while an answer was awaited: path and result.
+    /// Jobs that ended while an answer was awaited, by path, with their result; and units that are forgotten, by name.
     ended: Vec<(String, String)>,
 }
 
@@ -95,13 +95,16 @@ impl Connection {
         Ok(self.stream.write_all(b"BEGIN\r\n")?)
     }
 
-    /// Byte by byte: what follows the last line belongs to messages. A few dozen bytes.
+    /// Nothing follows a line before we answer it.
     fn line(&mut self) -> io::Result<String> {
         let mut line = Vec::new();
         while !line.ends_with(b"\r\n") && line.len() < 512 {
-            let mut byte = [0];
-            io::Read::read_exact(&mut self.stream, &mut byte)?;
-            line.push(byte[0]);
+            let mut buffer = [0; 256];
+            let count = io::Read::read(&mut self.stream, &mut buffer)?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            line.extend(&buffer[..count]);
         }
         Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
     }
@@ -148,12 +151,18 @@ impl Connection {
 
     fn hear(&mut self) -> Result<Message, Error> {
         let message = Message::read(&mut self.stream)?;
-        if message.kind == wire::SIGNAL && message.member == "JobRemoved" {
+        if message.kind == wire::SIGNAL {
             let mut body = message.body();
-            body.number()?;
-            let job = body.string()?;
-            body.string()?;
-            self.ended.push((job, body.string()?));
+            match message.member.as_str() {
+                "JobRemoved" => {
+                    body.number()?;
+                    let job = body.string()?;
+                    body.string()?;
+                    self.ended.push((job, body.string()?));
+                }
+                "UnitRemoved" => self.ended.push((body.string()?, "gone".to_owned())),
+                _ => {}
+            }
         }
         Ok(message)
     }
@@ -167,6 +176,26 @@ impl Connection {
             }
             self.hear()?;
         }
+    }
+}
+
+impl Connection {
+    /// Waits until the job of stopping `unit` has ended, or the unit is forgotten: one that dies by itself meanwhile may
+    /// take its job along without a word. Not for ever: what is left in the group tells whether it was stopped.
+    pub(super) fn stopped(&mut self, unit: &str, answer: &Message) -> Result<(), Error> {
+        let job = answer.body().string()?;
+        self.stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        while !self.ended.iter().any(|(ended, _)| *ended == job || ended == unit) {
+            match self.hear() {
+                Err(Error::Talk(error))
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
+                {
+                    break;
+                }
+                heard => drop(heard?),
+            }
+        }
+        Ok(self.stream.set_read_timeout(Some(PATIENCE))?)
     }
 }
 
@@ -237,6 +266,9 @@ mod tests {
         let Err(Error::Refused { name, .. }) = error else {
             panic!("{error:?}");
         };
-        assert!(name.contains("ServiceUnknown") || name.contains("Spawn"), "{name}");
+        assert!(
+            name.contains("ServiceUnknown") || name.contains("Spawn"),
+            "{name}"
+        );
     }
 }

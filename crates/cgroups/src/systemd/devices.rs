@@ -42,7 +42,10 @@ pub(super) fn allow_list(rules: &[Rule]) -> Option<(Vec<Value>, &'static str)> {
                 (None, None) => format!("{name}-*"),
                 (None, Some(_)) => return None,
             };
-            entries.push(Value::Struct(vec![Value::Text(path), Value::Text(rule.letters())]));
+            entries.push(Value::Struct(vec![
+                Value::Text(path),
+                Value::Text(rule.letters()),
+            ]));
         }
     }
     Some((entries, "strict"))
@@ -66,7 +69,8 @@ mod tests {
             .collect();
         let found = allow_list(&device::effective(&rules));
         let expected = expected.map(|(entries, policy)| {
-            let entry = |(path, access): &(&str, &str)| Value::Struct(vec![Value::text(path), Value::text(access)]);
+            let entry =
+                |(path, access): &(&str, &str)| Value::Struct(vec![Value::text(path), Value::text(access)]);
             (entries.iter().map(entry).collect::<Vec<_>>(), policy)
         });
         assert_eq!(found, expected, "{rules:?}");
@@ -79,7 +83,13 @@ mod tests {
         check(&[none], Some((&[], "strict")));
         check(&[(true, "a", -1, -1, "rwm")], Some((&[], "auto")));
         check(
-            &[none, null, (true, "c", -1, -1, "m"), (true, "b", 8, -1, "r"), (true, "a", 7, 1, "w")],
+            &[
+                none,
+                null,
+                (true, "c", -1, -1, "m"),
+                (true, "b", 8, -1, "r"),
+                (true, "a", 7, 1, "w"),
+            ],
             Some((
                 &[
                     ("/dev/char/1:3", "rwm"),
@@ -91,7 +101,10 @@ mod tests {
                 "strict",
             )),
         );
-        check(&[none, null, (false, "c", 1, 3, "w")], Some((&[("/dev/char/1:3", "rm")], "strict")));
+        check(
+            &[none, null, (false, "c", 1, 3, "w")],
+            Some((&[("/dev/char/1:3", "rm")], "strict")),
+        );
         // Exceptions from what is allowed, and wild majors, have no words.
         check(&[(true, "a", -1, -1, "rwm"), (false, "c", 1, 3, "w")], None);
         check(&[none, (true, "c", 1, -1, "rwm"), (false, "c", 1, 3, "w")], None);

@@ -26,7 +26,9 @@ use wire::Value;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// `cgroupsPath` is not of the form that this driver takes.
-    #[error("expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got {0:?} instead")]
+    #[error(
+        "expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got {0:?} instead"
+    )]
     Path(String),
     /// A slice's name is none.
     #[error("invalid slice name: {0}")]
@@ -206,7 +208,12 @@ impl Scope {
         }
         let mut connection = Connection::open(&self.bus)?;
         let start = |connection: &mut Connection, wished: &[Property]| {
-            let body = [text(&self.unit), text("replace"), list(wished), Value::Array("(sa(sv))".into(), vec![])];
+            let body = [
+                text(&self.unit),
+                text("replace"),
+                list(wished),
+                Value::Array("(sa(sv))".into(), vec![]),
+            ];
             connection.manager("StartTransientUnit", &body)
         };
         let answer = match with_and_without(&wished, |wished| start(&mut connection, wished)) {
@@ -265,7 +272,7 @@ impl Scope {
         let mut connection = Connection::open(&self.bus)?;
         let unit = Value::text(&self.unit);
         match connection.manager("StopUnit", &[unit.clone(), Value::text("replace")]) {
-            Ok(answer) => drop(connection.job_result(&answer)?),
+            Ok(answer) => connection.stopped(&self.unit, &answer)?,
             Err(Error::Refused { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -292,7 +299,11 @@ fn with_and_without<T>(
             if (name.ends_with(".PropertyReadOnly") || name.ends_with(".InvalidArgs"))
                 && wished.iter().any(|property| property.optional) =>
         {
-            let rest: Vec<Property> = wished.iter().filter(|property| !property.optional).cloned().collect();
+            let rest: Vec<Property> = wished
+                .iter()
+                .filter(|property| !property.optional)
+                .cloned()
+                .collect();
             attempt(&rest)
         }
         result => result,

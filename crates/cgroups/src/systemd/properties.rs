@@ -100,7 +100,10 @@ pub(super) fn round_quota(cpu: &Cpu) -> Option<i64> {
 
 fn per_second(quota: i64, period: u64) -> u64 {
     let exact = i128::from(quota) * 1_000_000 / i128::from(period.max(1));
-    u64::try_from(exact).unwrap_or(u64::MAX).div_ceil(10_000).saturating_mul(10_000)
+    u64::try_from(exact)
+        .unwrap_or(u64::MAX)
+        .div_ceil(10_000)
+        .saturating_mul(10_000)
 }
 
 fn quota(found: &mut Vec<Property>, quota: i64, period: u64) {
@@ -139,7 +142,12 @@ pub(super) fn limits(resources: &Resources, version: Version) -> Result<Vec<Prop
         if let Some(value) = memory.reservation.filter(|value| *value != 0 && unified) {
             found.push(Property::new("MemoryLow", limit(value)));
         }
-        if unified && let Some(swap) = v2::swap(memory).map_err(|what| Error::Value { value: "memory.swap".into(), what })? {
+        if unified
+            && let Some(swap) = v2::swap(memory).map_err(|what| Error::Value {
+                value: "memory.swap".into(),
+                what,
+            })?
+        {
             found.push(Property::new("MemorySwapMax", limit(swap)));
         }
     }
@@ -196,7 +204,10 @@ fn from_file(found: &mut Vec<Property>, resources: &Resources, file: &str, value
             text.parse().map_err(|_| bad("no number"))
         }
     };
-    let idle = resources.unified.get("cpu.idle").is_some_and(|value| value.trim() == "1");
+    let idle = resources
+        .unified
+        .get("cpu.idle")
+        .is_some_and(|value| value.trim() == "1");
     let name = match file {
         "cpu.idle" => {
             if idle {
@@ -211,12 +222,20 @@ fn from_file(found: &mut Vec<Property>, resources: &Resources, file: &str, value
             let (Some(first), second, None) = (fields.next(), fields.next(), fields.next()) else {
                 return Err(bad("neither QUOTA nor QUOTA PERIOD"));
             };
-            let most = if first == "max" { 0 } else { first.parse().map_err(|_| bad("no number"))? };
+            let most = if first == "max" {
+                0
+            } else {
+                first.parse().map_err(|_| bad("no number"))?
+            };
             quota(found, most, second.map_or(Ok(DEFAULT_PERIOD), number)?);
             return Ok(());
         }
         "cpuset.cpus" | "cpuset.mems" => {
-            let name = if file == "cpuset.cpus" { "AllowedCPUs" } else { "AllowedMemoryNodes" };
+            let name = if file == "cpuset.cpus" {
+                "AllowedCPUs"
+            } else {
+                "AllowedMemoryNodes"
+            };
             found.push(Property::optional(name, bits(value)?));
             return Ok(());
         }
@@ -268,11 +287,23 @@ mod tests {
         };
         assert_eq!(
             names(&resources, Version::V2),
-            ["MemoryMax=100", "MemoryLow=50", "MemorySwapMax=200", "CPUWeight=100", "CPUQuotaPerSecUSec=340000", "TasksMax=max"]
+            [
+                "MemoryMax=100",
+                "MemoryLow=50",
+                "MemorySwapMax=200",
+                "CPUWeight=100",
+                "CPUQuotaPerSecUSec=340000",
+                "TasksMax=max"
+            ]
         );
         assert_eq!(
             names(&resources, Version::V1),
-            ["MemoryLimit=100", "CPUShares=1024", "CPUQuotaPerSecUSec=340000", "TasksMax=max"]
+            [
+                "MemoryLimit=100",
+                "CPUShares=1024",
+                "CPUQuotaPerSecUSec=340000",
+                "TasksMax=max"
+            ]
         );
         assert_eq!(round_quota(resources.cpu.as_ref().unwrap()), Some(34_000));
     }
@@ -294,7 +325,13 @@ mod tests {
         };
         assert_eq!(
             names(&resources, Version::V2),
-            ["CPUWeight=0", "CPUQuotaPeriodUSec=50000", "CPUQuotaPerSecUSec=max", "MemoryHigh=max", "TasksMax=9"]
+            [
+                "CPUWeight=0",
+                "CPUQuotaPeriodUSec=50000",
+                "CPUQuotaPerSecUSec=max",
+                "MemoryHigh=max",
+                "TasksMax=9"
+            ]
         );
     }
 

@@ -284,11 +284,13 @@ fn first_type(signature: &str) -> Option<&str> {
 
 /// A number without a type is an `int32`, with a point a `double`.
 fn number(word: &str, wanted: Option<&str>) -> Result<Value, String> {
-    let wanted = wanted.unwrap_or(if word.contains('.') || word.contains("inf") || word.contains("nan") {
-        "d"
-    } else {
-        "i"
-    });
+    let wanted = wanted.unwrap_or(
+        if word.contains('.') || word.contains("inf") || word.contains("nan") {
+            "d"
+        } else {
+            "i"
+        },
+    );
     let bad = || format!("{word:?} is no value of type {wanted:?}");
     if wanted == "d" {
         return word.parse().map(Value::Double).map_err(|_| bad());
@@ -324,20 +326,48 @@ mod tests {
     fn annotations_become_properties() {
         let text = |text: &str| Value::text(text);
         for (name, given, expected_name, expected) in [
-            ("CollectMode", "'inactive-or-failed'", "CollectMode", text("inactive-or-failed")),
-            ("TimeoutStopUSec", "uint64 1234567", "TimeoutStopUSec", Value::Uint64(1_234_567)),
-            ("TimeoutStopSec", "1.5", "TimeoutStopUSec", Value::Uint64(1_500_000)),
-            ("RuntimeMaxSec", "uint64 3", "RuntimeMaxUSec", Value::Uint64(3_000_000)),
+            (
+                "CollectMode",
+                "'inactive-or-failed'",
+                "CollectMode",
+                text("inactive-or-failed"),
+            ),
+            (
+                "TimeoutStopUSec",
+                "uint64 1234567",
+                "TimeoutStopUSec",
+                Value::Uint64(1_234_567),
+            ),
+            (
+                "TimeoutStopSec",
+                "1.5",
+                "TimeoutStopUSec",
+                Value::Uint64(1_500_000),
+            ),
+            (
+                "RuntimeMaxSec",
+                "uint64 3",
+                "RuntimeMaxUSec",
+                Value::Uint64(3_000_000),
+            ),
             ("SendSIGHUP", "true", "SendSIGHUP", Value::Bool(true)),
             ("KillSignal", " 15 ", "KillSignal", Value::Int32(15)),
             ("IOWeight", "@t 0x10", "IOWeight", Value::Uint64(16)),
-            ("After", "['a.service', \"b\\n\"]", "After", Value::Array("s".into(), vec![text("a.service"), text("b\n")])),
+            (
+                "After",
+                "['a.service', \"b\\n\"]",
+                "After",
+                Value::Array("s".into(), vec![text("a.service"), text("b\n")]),
+            ),
             ("After", "@as []", "After", Value::Array("s".into(), vec![])),
             (
                 "DeviceAllow",
                 "[('/dev/null', 'rw')]",
                 "DeviceAllow",
-                Value::Array("(ss)".into(), vec![Value::Struct(vec![text("/dev/null"), text("rw")])]),
+                Value::Array(
+                    "(ss)".into(),
+                    vec![Value::Struct(vec![text("/dev/null"), text("rw")])],
+                ),
             ),
             ("Bytes", "b'a'", "Bytes", Value::bytes(b"a\0")),
             (
@@ -346,17 +376,27 @@ mod tests {
                 "Dict",
                 Value::Array(
                     "{sv}".into(),
-                    vec![Value::Entry(Box::new((text("k"), Value::Variant(Box::new(Value::Byte(1))))))],
+                    vec![Value::Entry(Box::new((
+                        text("k"),
+                        Value::Variant(Box::new(Value::Byte(1))),
+                    )))],
                 ),
             ),
             (
                 "Dict",
                 "@a{sx} {'k': 2}",
                 "Dict",
-                Value::Array("{sx}".into(), vec![Value::Entry(Box::new((text("k"), Value::Int64(2))))]),
+                Value::Array(
+                    "{sx}".into(),
+                    vec![Value::Entry(Box::new((text("k"), Value::Int64(2))))],
+                ),
             ),
         ] {
-            assert_eq!(property(name, given), Ok((expected_name.to_owned(), expected)), "{name}={given}");
+            assert_eq!(
+                property(name, given),
+                Ok((expected_name.to_owned(), expected)),
+                "{name}={given}"
+            );
         }
     }
 

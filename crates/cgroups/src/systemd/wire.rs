@@ -157,7 +157,8 @@ pub(crate) struct Method<'a> {
 pub(crate) fn call(serial: u32, method: &Method<'_>, body: &[Value]) -> Vec<u8> {
     let mut content = Writer::default();
     body.iter().for_each(|value| content.value(value));
-    let field = |code: u8, value: Value| Value::Struct(vec![Value::Byte(code), Value::Variant(Box::new(value))]);
+    let field =
+        |code: u8, value: Value| Value::Struct(vec![Value::Byte(code), Value::Variant(Box::new(value))]);
     let mut fields = vec![
         field(1, Value::Path(method.path.into())),
         field(2, Value::text(method.interface)),
@@ -203,7 +204,8 @@ impl Message {
     pub(crate) fn read(from: &mut impl Read) -> io::Result<Self> {
         let mut head = [0; 16];
         from.read_exact(&mut head)?;
-        let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]) as usize;
+        let number =
+            |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]) as usize;
         let (body, fields) = (number(4), number(12));
         if head[0] != b'l' || head[3] != 1 || body > MOST || fields > MOST {
             return Err(malformed());
@@ -340,7 +342,16 @@ mod tests {
             interface: "i.j",
             member: "JobRemoved",
         };
-        let bytes = call(3, &method, &[Value::Uint32(5), Value::Path("/job/5".into()), Value::text("u"), Value::text("done")]);
+        let bytes = call(
+            3,
+            &method,
+            &[
+                Value::Uint32(5),
+                Value::Path("/job/5".into()),
+                Value::text("u"),
+                Value::text("done"),
+            ],
+        );
         let message = Message::read(&mut bytes.as_slice()).unwrap();
         assert_eq!(message.member, "JobRemoved");
         let mut body = message.body();

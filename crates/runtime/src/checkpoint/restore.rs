@@ -4,16 +4,16 @@ use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use lighter_cgroups::{Group, Layout, Version};
+use lighter_cgroups::Version;
 
 use super::criu::{Criu, Kind, Notice, field};
 use super::message::Writer;
 use super::{CONFIG_ANNOTATION, DESCRIPTORS, EXTERNAL_NAMESPACES, Options, mounts};
 use crate::config::{Linux, Namespace, Spec};
-use crate::console;
 use crate::create::{self, Created, Made};
 use crate::error::{Context, Error, Result};
 use crate::state::{Home, Record, process_times};
+use crate::{console, group};
 
 const LOG: &str = "restore.log";
 
@@ -53,8 +53,7 @@ fn build(
     let none = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&none);
     let rootfs = create::rootfs_of(&asked.bundle, spec)?;
-    let layout = Layout::detect().doing("look at cgroups")?;
-    let group = Group::new(&layout, &linux.cgroups_path, &asked.id).doing("name the cgroup")?;
+    let mut group = group::name(&asked.driver, linux, &asked.id)?;
     let mut record = made.record(asked, spec, linux, &rootfs, &group);
     if let Some(profile) = &linux.seccomp {
         // The processes bring their filters with them; this one is for those that `exec` adds.
@@ -86,8 +85,7 @@ fn build(
     let borrowed: Vec<BorrowedFd<'_>> = namespaces.iter().map(AsFd::as_fd).collect();
 
     let criu = Criu::start(&options.criu, &borrowed)?;
-    made.group = Some(group.clone());
-    create::make_group(&group, linux)?;
+    made.make_group(asked, spec, linux, &mut group, criu.pid())?;
     group.add(criu.pid())?;
     if group.version() == Version::V1 {
         cgroup_roots(&mut request, criu.pid())?;
