@@ -123,7 +123,12 @@ pub(crate) fn events(home: &Home, record: &Record, options: &Options) -> Result<
                 if ended(&group, record) {
                     return Ok(());
                 }
-                tell("stats", Some(group.stats()?))?;
+                match group.stats() {
+                    Ok(stats) => tell("stats", Some(stats))?,
+                    // Removed since we looked.
+                    Err(_) if !group.exists() => return Ok(()),
+                    Err(error) => return Err(error.into()),
+                }
                 next = std::time::Instant::now() + options.interval;
             }
             Noticed::Nothing => {}
