@@ -17,7 +17,7 @@ use crate::error::{Context, Error, Result};
 use crate::notify::Listened;
 use crate::state::{FILTER, Home, Record, Status};
 use crate::sync::{Channel, Said};
-use crate::{console, identity, json, namespaces, program};
+use crate::{console, identity, ids, json, namespaces, program, stage};
 
 /// What `exec` is asked for.
 #[derive(Debug, Default)]
@@ -161,18 +161,35 @@ pub(crate) fn exec(options: &Options, home: &Home, record: &Record, process: &Pr
         init: init.as_fd(),
         kinds,
         joins: &joins,
+        staged: ids::ordinary() && kinds & ns::USER != 0,
         filter: filter.as_ref(),
         console: console.as_ref(),
         preserve_fds: options.preserve_fds,
     };
 
-    // Our own next children are born into the container's PID namespace; we are not.
-    if kinds & ns::PID != 0 {
-        ns::join(init.as_fd(), ns::PID).doing("join the PID namespace")?;
-    }
     let (ours, theirs) = Channel::pair()?;
     attributes.apply_initial()?;
-    let (pid, pidfd) = match fork_inside(&group, record, !options.cgroups.is_empty())? {
+    let exactly = !options.cgroups.is_empty();
+    let forked = if birth.staged {
+        stage::twice(false, || {
+            if let Some(score) = process.oom_score_adj {
+                identity::oom_score("self", score)?;
+            }
+            p::set_dumpable(false).doing("set dumpable")?;
+            ns::join(init.as_fd(), kinds).doing("join namespaces")?;
+            fork_inside(true, &group, record, exactly)
+        })?
+    } else {
+        // The child is seen by the container from its first moment (CVE-2016-9962).
+        p::set_dumpable(false).doing("set dumpable")?;
+        // Our own next children are born into the container's PID namespace; we are not.
+        if kinds & ns::PID != 0 {
+            ns::join(init.as_fd(), ns::PID).doing("join the PID namespace")?;
+        }
+        fork_inside(false, &group, record, exactly)?
+    };
+    let staged = birth.staged;
+    let (pid, pidfd) = match forked {
         p::Fork::Child => {
             drop(ours);
             birth.run(theirs)
@@ -190,6 +207,9 @@ pub(crate) fn exec(options: &Options, home: &Home, record: &Record, process: &Pr
         pidfd: started.pidfd.as_fd(),
     });
     let result = (|| {
+        if staged && group.scope().is_some() && !exactly {
+            group.attach(pid)?;
+        }
         loop {
             let said = ours.hear()?;
             let said = match &listened {
@@ -227,13 +247,15 @@ pub(crate) fn exec(options: &Options, home: &Home, record: &Record, process: &Pr
     Ok(started)
 }
 
-/// Forks into the group, on v2. `exactly`: the user named it.
-fn fork_inside(group: &Group, record: &Record, exactly: bool) -> Result<p::Fork> {
+/// Forks into the group, on v2: a child, or (`staged`) a sibling, which the runtime then finishes to move. `exactly`: the
+/// user named it.
+fn fork_inside(staged: bool, group: &Group, record: &Record, exactly: bool) -> Result<p::Fork> {
+    let fork = if staged { p::fork_sibling } else { p::fork };
     if group.version() == Version::V1 || group.paths().is_empty() {
-        return p::fork(0, None).doing("clone");
+        return fork(0, None).doing("clone");
     }
     let dir = group.directory()?;
-    match p::fork(0, Some(dir.as_fd())).map_err(|error| (Errno::from_io_error(&error), error)) {
+    match fork(0, Some(dir.as_fd())).map_err(|error| (Errno::from_io_error(&error), error)) {
         // The container has groups of its own below, so this one takes no process: where its first process is.
         Err((Some(Errno::BUSY), _)) if !exactly => {
             let path = PathBuf::from(format!("/proc/{}/cgroup", record.pid));
@@ -249,12 +271,13 @@ fn fork_inside(group: &Group, record: &Record, exactly: bool) -> Result<p::Fork>
                 Mode::empty(),
             )
             .on("open", &path)?;
-            p::fork(0, Some(dir.as_fd())).doing("clone")
+            fork(0, Some(dir.as_fd())).doing("clone")
         }
         // An ordinary user may not move a process out of a group that is not his: systemd moves it.
         Err((Some(Errno::ACCESS | Errno::PERM), _)) if group.scope().is_some() && !exactly => {
-            let fork = p::fork(0, None).doing("clone")?;
+            let fork = fork(0, None).doing("clone")?;
             if let p::Fork::Parent { pid, pidfd } = &fork
+                && !staged
                 && let Err(error) = group.attach(*pid)
             {
                 let _ = lighter_sys::pidfd::send_signal(pidfd.as_fd(), 9);
@@ -273,6 +296,9 @@ struct Birth<'a> {
     init: BorrowedFd<'a>,
     kinds: u32,
     joins: &'a [OwnedFd],
+    /// Whether the namespaces are joined already: an ordinary user has power over them only in the user namespace, and
+    /// joins all at once.
+    staged: bool,
     filter: Option<&'a Filter>,
     console: Option<&'a OwnedFd>,
     preserve_fds: u32,
@@ -293,10 +319,10 @@ impl Birth<'_> {
 
     fn prepare(&self, channel: &Channel) -> Result<(PathBuf, Strings, Strings)> {
         let process = self.process;
-        // Nobody of the container looks into this memory or behind /proc/PID/{exe,fd,cwd} of ours (CVE-2016-9962).
-        p::set_dumpable(false).doing("set dumpable")?;
         rustix::process::setsid().doing("start a session")?;
-        if let Some(score) = process.oom_score_adj {
+        if let Some(score) = process.oom_score_adj
+            && !self.staged
+        {
             identity::oom_score("self", score)?;
         }
         let _ = p::new_session_keyring(c"_ses");
@@ -304,13 +330,15 @@ impl Birth<'_> {
             rustix::io::write(tasks, b"0").doing("join cgroup")?;
         }
         let others = self.kinds & !(ns::PID | ns::USER);
-        if others != 0 {
+        if others != 0 && !self.staged {
             ns::join(self.init, others).doing("join namespaces")?;
         }
         let in_userns = self.kinds & ns::USER != 0;
         if in_userns {
             identity::limits(0, &process.rlimits)?;
-            ns::join(self.init, ns::USER).doing("join the user namespace")?;
+            if !self.staged {
+                ns::join(self.init, ns::USER).doing("join the user namespace")?;
+            }
         }
         if let (Some(socket), true) = (self.console, process.terminal) {
             console::set_up(socket.as_fd(), process.console_size, process.user.uid, false)?;

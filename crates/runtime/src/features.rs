@@ -214,6 +214,10 @@ pub(crate) fn write_spec(bundle: &Path, rootless: bool) -> Result<()> {
         if let Some(options) = spec["mounts"][2]["options"].as_array_mut() {
             options.pop();
         }
+        // An ordinary user has no say in limits.
+        if let Some(linux) = spec["linux"].as_object_mut() {
+            linux.remove("resources");
+        }
         let map = |host: u32| json!([{"containerID": 0, "hostID": host, "size": 1}]);
         spec["linux"]["uidMappings"] = map(rustix::process::geteuid().as_raw());
         spec["linux"]["gidMappings"] = map(rustix::process::getegid().as_raw());

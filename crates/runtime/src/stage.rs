@@ -36,47 +36,7 @@ impl Stage<'_> {
 
     /// Forks twice. In the child all namespaces are joined and made; the caller's own are as they were.
     pub(crate) fn fork(&self) -> Result<p::Fork> {
-        let (ours, theirs) = fdpass::seqpacket_pair().doing("make a socket pair")?;
-        let between = match p::fork(0, None).doing("clone")? {
-            p::Fork::Child => {
-                let told = match self.enter() {
-                    Ok(p::Fork::Child) => return Ok(p::Fork::Child),
-                    Ok(p::Fork::Parent { pid, pidfd }) => {
-                        fdpass::send(&theirs, &pid.to_ne_bytes(), &[pidfd.as_fd()])
-                    }
-                    Err(error) => {
-                        let text = lighter_stdx::error::chain(&error);
-                        fdpass::send(&theirs, text.as_bytes(), &[])
-                    }
-                };
-                p::exit_now(i32::from(told.is_err()))
-            }
-            p::Fork::Parent { pid, .. } => pid,
-        };
-        drop(theirs);
-        let mut buffer = [0; 8192];
-        let heard = fdpass::receive(&ours, &mut buffer);
-        rustix::process::waitpid(
-            rustix::process::Pid::from_raw(between),
-            rustix::process::WaitOptions::empty(),
-        )
-        .doing("wait for the process that makes namespaces")?;
-        let (length, mut fds) = heard.doing("listen to the process that makes namespaces")?;
-        let words = &buffer[..length];
-        match (words.first_chunk(), fds.pop()) {
-            (Some(pid), Some(pidfd)) => Ok(p::Fork::Parent {
-                pid: i32::from_ne_bytes(*pid),
-                pidfd,
-            }),
-            _ if words.is_empty() => Err(Error::Inside {
-                init: true,
-                text: "the process that makes namespaces died".into(),
-            }),
-            _ => Err(Error::Inside {
-                init: true,
-                text: String::from_utf8_lossy(words).into_owned(),
-            }),
-        }
+        twice(true, || self.enter())
     }
 
     fn enter(&self) -> Result<p::Fork> {
@@ -139,5 +99,51 @@ impl Stage<'_> {
             }
         }
         p::fork_sibling(kinds, self.cgroup).doing("clone")
+    }
+}
+
+/// Runs `enter` in a process in between; it answers with a fork of a sibling, which is then our child. `init`: whether that
+/// is a container's first process.
+pub(crate) fn twice(init: bool, enter: impl FnOnce() -> Result<p::Fork>) -> Result<p::Fork> {
+    let (ours, theirs) = fdpass::seqpacket_pair().doing("make a socket pair")?;
+    let between = match p::fork(0, None).doing("clone")? {
+        p::Fork::Child => {
+            let told = match enter() {
+                Ok(p::Fork::Child) => return Ok(p::Fork::Child),
+                Ok(p::Fork::Parent { pid, pidfd }) => {
+                    fdpass::send(&theirs, &pid.to_ne_bytes(), &[pidfd.as_fd()])
+                }
+                Err(error) => {
+                    let text = lighter_stdx::error::chain(&error);
+                    fdpass::send(&theirs, text.as_bytes(), &[])
+                }
+            };
+            p::exit_now(i32::from(told.is_err()))
+        }
+        p::Fork::Parent { pid, .. } => pid,
+    };
+    drop(theirs);
+    let mut buffer = [0; 8192];
+    let heard = fdpass::receive(&ours, &mut buffer);
+    rustix::process::waitpid(
+        rustix::process::Pid::from_raw(between),
+        rustix::process::WaitOptions::empty(),
+    )
+    .doing("wait for the process that makes namespaces")?;
+    let (length, mut fds) = heard.doing("listen to the process that makes namespaces")?;
+    let words = &buffer[..length];
+    match (words.first_chunk(), fds.pop()) {
+        (Some(pid), Some(pidfd)) => Ok(p::Fork::Parent {
+            pid: i32::from_ne_bytes(*pid),
+            pidfd,
+        }),
+        _ if words.is_empty() => Err(Error::Inside {
+            init,
+            text: "the process that makes namespaces died".into(),
+        }),
+        _ => Err(Error::Inside {
+            init,
+            text: String::from_utf8_lossy(words).into_owned(),
+        }),
     }
 }

@@ -116,7 +116,8 @@ impl Home {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let root = self.dir.parent().unwrap_or(Path::new("/"));
                 fs::DirBuilder::new()
-                    .mode(0o700)
+                    // Below $XDG_RUNTIME_DIR what has no sticky bit may be tidied away.
+                    .mode(if crate::ids::ordinary() { 0o1700 } else { 0o700 })
                     .recursive(true)
                     .create(root)
                     .on("create", root)?;
