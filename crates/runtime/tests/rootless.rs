@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 type Change = dyn Fn(&mut Value);
 
-/// Runs a script as user and group 1000 in the bundle, whose files are theirs. `prepare`: as root, before. 
+/// Runs a script as user and group 1000 in the bundle, whose files are theirs. `prepare`: as root, before.
 fn as_user(host: &Host, prepare: &str, script: &str) -> std::process::Output {
     std::fs::write(host.path("user.sh"), script).unwrap();
     host.run(&format!(
