@@ -35,6 +35,7 @@ mod mount_table;
 mod mountpoint;
 mod mounts;
 mod namespaces;
+mod netdev;
 mod notify;
 mod options;
 mod procfs;
