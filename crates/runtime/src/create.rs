@@ -14,7 +14,6 @@ use crate::error::{Context, Error, Result};
 use crate::ids::{self, Maps};
 use crate::init::{self, Birth};
 use crate::namespaces::{self, Namespaces};
-use crate::netdev;
 use crate::notify::{Agent, Listened};
 use crate::sources::Sources;
 use crate::stage::Stage;
@@ -89,6 +88,14 @@ pub(crate) fn validate(spec: &Spec, options: &Options) -> Result<()> {
         hooks::check(hooks)?;
     }
     if let Some(linux) = &spec.linux {
+        for rule in linux.resources.iter().flat_map(|resources| &resources.devices) {
+            if !["", "a", "b", "c"].contains(&rule.kind.as_str()) {
+                return Err(Error::Config(format!(
+                    "invalid cgroup device type {:?}",
+                    rule.kind
+                )));
+            }
+        }
         if linux.intel_rdt.is_some() {
             return refuse("intelRdt is specified in config, but Intel RDT is not supported or enabled");
         }
@@ -184,12 +191,8 @@ impl<'a> Made<'a> {
         identity::check_limits(&process.rlimits)?;
         let inherited = Inherited::new(process, linux);
         let attributes = Attributes::new(process, &inherited, false)?;
-        let mut namespaces = Namespaces::open(&linux.namespaces)?;
+        let namespaces = Namespaces::open(&linux.namespaces)?;
         check_namespaces(spec, linux, &namespaces)?;
-        let devices = netdev::find(&linux.net_devices, &namespaces)?;
-        if !devices.is_empty() {
-            namespaces.early |= ns::NETWORK;
-        }
         let user = namespaces.joined(ns::USER).map(|joined| &joined.file);
         let maps = Maps::of(linux, namespaces.new & ns::USER != 0, user)?;
         if ids::ordinary() && !namespaces.has(ns::USER) {
@@ -280,7 +283,6 @@ impl<'a> Made<'a> {
                     id: &options.id,
                     namespaces: &namespaces,
                     joined: staged,
-                    devices: &devices,
                     group: Some(&group),
                     filter: filter.as_ref(),
                     fifo: &fifo,
@@ -308,7 +310,6 @@ impl<'a> Made<'a> {
                 maps.write(pid, options.path.as_deref())?;
             }
         }
-        netdev::push(&devices, &namespaces, pid)?;
         let joins = group.joins()?;
         let borrowed: Vec<_> = joins.iter().map(AsFd::as_fd).collect();
         ours.go(&borrowed)?;

@@ -40,6 +40,8 @@ pub(crate) fn default_rules() -> impl Iterator<Item = DeviceRule> {
         ("b", None, None, "m"),
         ("c", Some(136), None, ""),
         ("c", Some(5), Some(2), ""),
+        // /dev/net/tun: runc and crun let every container use it.
+        ("c", Some(10), Some(200), ""),
     ];
     let nodes = DEFAULT.iter().map(|(name, minor)| {
         (
@@ -132,7 +134,7 @@ fn make(root: &Root, device: &Device, bind: bool) -> Result<()> {
     if let Some(parent) = device.path.parent() {
         root.create_dir_all(parent, 0o755)?;
     }
-    let mode = device.file_mode.unwrap_or(0o666) & 0o7777;
+    let mode = device.file_mode.unwrap_or(0o666) & 0o1777;
     match root.make_node(&device.path, kind, mode, numbers) {
         Err(error) if error.errno() == Some(Errno::EXIST.raw_os_error()) => {}
         Err(error) if error.errno() == Some(Errno::PERM.raw_os_error()) => {

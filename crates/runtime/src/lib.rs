@@ -35,7 +35,6 @@ mod mount_table;
 mod mountpoint;
 mod mounts;
 mod namespaces;
-mod netdev;
 mod notify;
 mod options;
 mod procfs;

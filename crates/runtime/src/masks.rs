@@ -72,7 +72,11 @@ pub(crate) fn empty_directory() -> Result<OwnedFd> {
     m::new_filesystem(
         c"tmpfs",
         Some(c"tmpfs"),
-        &[(c"nr_blocks", Some(c"1")), (c"nr_inodes", Some(c"1"))],
+        &[
+            (c"nr_blocks", Some(c"1")),
+            (c"nr_inodes", Some(c"1")),
+            (c"ro", None),
+        ],
         attribute::RDONLY,
     )
     .doing("make an empty directory")

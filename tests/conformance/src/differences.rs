@@ -1,0 +1,115 @@
+//! Differences between ours and runc that are meant, each with its reason.
+
+use crate::compare::Context;
+
+/// A difference that is meant.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected {
+    /// What was looked at; `*` at the end matches the rest.
+    pub what: &'static str,
+    /// When it is meant.
+    pub when: fn(&Context<'_>) -> bool,
+    /// Why.
+    pub why: &'static str,
+}
+
+/// All of them.
+pub const EXPECTED: &[Expected] = &[
+    Expected {
+        what: "outcome",
+        when: |it| it.values[0].contains("path relative is not absolute"),
+        why: "config-linux.md: masked and read-only paths MUST be absolute; runc and crun take them from where they happen to be",
+    },
+    Expected {
+        what: "mount /sys/fs/cgroup",
+        when: |it| it.values[..2].iter().all(|value| value.contains(" tmpfs ")),
+        why: "the tmpfs that holds the v1 hierarchies is limited to 64k, and read-only when the configuration says ro: runc leaves it writable",
+    },
+    Expected {
+        what: "mount /sys/fs/cgroup/systemd",
+        when: |it| it.values[0] == it.values[1].replace("cgroup systemd rw", "cgroup cgroup rw"),
+        why: "a source's name that nobody reads: cgroup, as runc has it for the other hierarchies",
+    },
+    Expected {
+        what: "descriptors",
+        when: |it| {
+            it.case.exec.is_some() && it.values[1].contains("pipe") && it.values[0].starts_with("0 /dev/null")
+        },
+        why: "exec hands its own stdio on, as create does and crun; runc copies through pipes",
+    },
+    Expected {
+        what: "outcome",
+        when: |it| ran_where(it, "no such device") && has(it, "\"type\":\"bind\""),
+        why: "a mount of type bind without the option is a bind mount to us, and an unknown file system to both others",
+    },
+    Expected {
+        what: "outcome",
+        when: |it| ran_where(it, "cap_last_cap"),
+        why: "runc asks a file that the configuration masks for the last capability; we ask the kernel",
+    },
+    Expected {
+        what: "outcome",
+        when: |it| ran_where(it, "field cannot be empty"),
+        why: "a device rule without access is one for every access, as config-linux.md has it for what is left out",
+    },
+    Expected {
+        what: "outcome",
+        when: |it| {
+            ran_where(it, "the minimum allowed cpu-shares is 2")
+                || ran_where(it, "the maximum allowed cpu-shares")
+        },
+        why: "the kernel takes the nearest it allows; crun lets it, too",
+    },
+    Expected {
+        what: "outcome",
+        when: |it| ran_where(it, "missing '='"),
+        why: "an entry without = is handed on as it is, as crun does",
+    },
+    Expected {
+        what: "file /dev/mqueue",
+        when: |it| it.case.in_user_namespace(),
+        why: "whose the mqueue is: the IPC namespace is made with the user namespace, before ids are mapped (runc maps only the user in time)",
+    },
+    Expected {
+        what: "cgroup devices.list",
+        when: without_rules,
+        why: "without device rules the parent's hold, as with crun; runc denies all but its defaults",
+    },
+    Expected {
+        what: "status Umask",
+        when: |it| it.case.exec.is_some() && it.values[0] == it.values[2],
+        why: "config.md gives every process its umask; runc forgets it in exec",
+    },
+    Expected {
+        what: "guarded /proc/keys",
+        when: |it| it.case.in_user_namespace() && it.values[0] == it.values[2],
+        why: "the session's keyring is made before the user namespace is entered, as crun does",
+    },
+    Expected {
+        what: "attempt open mem",
+        when: without_rules,
+        why: "as above",
+    },
+    Expected {
+        what: "attempt open fuse",
+        when: without_rules,
+        why: "as above",
+    },
+];
+
+/// Ours ran, runc refused with these words.
+fn ran_where(it: &Context<'_>, words: &str) -> bool {
+    it.values[0] == "ran" && it.values[1].contains(words)
+}
+
+fn has(it: &Context<'_>, text: &str) -> bool {
+    it.case.config().to_string().contains(text)
+}
+
+fn without_rules(it: &Context<'_>) -> bool {
+    let config = it.case.config();
+    let rules = config
+        .pointer("/linux/resources/devices")
+        .and_then(|rules| rules.as_array());
+    rules.is_none_or(Vec::is_empty)
+}
