@@ -9,6 +9,7 @@ use crate::run::run;
 
 const PACKAGES: &str = include_str!("../lab/packages.sh");
 const PEERS: &str = include_str!("../lab/peers.sh");
+const GUEST: &str = include_str!("../lab/guest.sh");
 const IMAGES: &str = include_str!("../lab/images.sh");
 
 /// `$LIGHTER_LAB`, or a directory in the user's cache: it outlives a checkout.
@@ -28,7 +29,14 @@ pub fn dir() -> Result<PathBuf> {
 pub fn ensure() -> Result<PathBuf> {
     images()?;
     let lab = dir()?;
-    script(PEERS, &[lab.as_os_str()])?;
+    // Both mostly wait for downloads.
+    std::thread::scope(|scope| {
+        let guest = scope.spawn(|| script(GUEST, &[lab.as_os_str()]));
+        script(PEERS, &[lab.as_os_str()])?;
+        guest
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
     Ok(lab)
 }
 

@@ -7,6 +7,7 @@ mod common;
 use common::{CAPS, Host, words};
 use serde_json::{Value, json};
 use std::fs;
+use std::path::Path;
 
 /// Runs `script` inside, with the configuration changed; answers its stdout.
 fn inside(script: &str, change: impl FnOnce(&Host, &mut Value)) -> String {
@@ -221,24 +222,71 @@ fn limits_are_in_force() {
     let mut config = host.config(&["sleep", "100"]);
     config["linux"]["resources"] = json!({
         "memory": {"limit": 32 << 20, "reservation": 16 << 20},
-        "cpu": {"shares": 512, "quota": 50_000, "period": 100_000, "cpus": "0"},
+        "cpu": {"shares": 512, "quota": 50_000, "period": 100_000},
         "pids": {"limit": 20},
     });
+    // The files of either interface; a pure v2 machine without the controller cpuset is still one.
+    let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let group = format!("{}/c", host.cgroup());
+    let files = |names: &[&str]| -> String {
+        let full = names.iter().map(|name| {
+            let (controller, file) = name.split_once('/').unwrap();
+            if unified {
+                format!("/sys/fs/cgroup{group}/{file}")
+            } else {
+                format!("/sys/fs/cgroup/{controller}{group}/{file}")
+            }
+        });
+        full.collect::<Vec<_>>().join(" ")
+    };
+    let (before, after, values): (_, _, &[&str]) = if unified {
+        (
+            files(&[
+                "memory/memory.max",
+                "memory/memory.low",
+                "cpu/cpu.weight",
+                "cpu/cpu.max",
+                "pids/pids.max",
+            ]),
+            files(&[
+                "memory/memory.max",
+                "pids/pids.max",
+                "cpu/cpu.max",
+                "cpu/cpu.weight",
+            ]),
+            &[
+                "33554432", "16777216", "59", "50000", "100000", "20", "67108864", "30", "20000", "100000",
+                "17",
+            ],
+        )
+    } else {
+        config["linux"]["resources"]["cpu"]["cpus"] = json!("0");
+        (
+            files(&[
+                "memory/memory.limit_in_bytes",
+                "memory/memory.soft_limit_in_bytes",
+                "cpu/cpu.shares",
+                "cpu/cpu.cfs_quota_us",
+                "cpuset/cpuset.cpus",
+                "pids/pids.max",
+            ]),
+            files(&[
+                "memory/memory.limit_in_bytes",
+                "pids/pids.max",
+                "cpu/cpu.cfs_quota_us",
+                "cpu/cpu.shares",
+            ]),
+            &[
+                "33554432", "16777216", "512", "50000", "0", "20", "67108864", "30", "20000", "100",
+            ],
+        )
+    };
     host.write(&config);
     let text = host.ok(&format!(
-        "runc run -d c; cd /sys/fs/cgroup; g={}/c; cat memory$g/memory.limit_in_bytes memory$g/memory.soft_limit_in_bytes cpu$g/cpu.shares \
-         cpu$g/cpu.cfs_quota_us cpuset$g/cpuset.cpus pids$g/pids.max; \
-         runc update --memory 67108864 --pids-limit 30 --cpu-quota 20000 c; \
-         echo '{{\"cpu\":{{\"shares\":100}}}}' | runc update -r - c; \
-         cat memory$g/memory.limit_in_bytes pids$g/pids.max cpu$g/cpu.cfs_quota_us cpu$g/cpu.shares; runc delete -f c",
-        host.cgroup()
+        "runc run -d c; cat {before}; runc update --memory 67108864 --pids-limit 30 --cpu-quota 20000 c; \
+         echo '{{\"cpu\":{{\"shares\":100}}}}' | runc update -r - c; cat {after}; runc delete -f c"
     ));
-    assert_eq!(
-        text.split_whitespace().collect::<Vec<_>>(),
-        [
-            "33554432", "16777216", "512", "50000", "0", "20", "67108864", "30", "20000", "100"
-        ]
-    );
+    assert_eq!(text.split_whitespace().collect::<Vec<_>>(), values);
 }
 
 #[test]

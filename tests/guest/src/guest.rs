@@ -87,7 +87,15 @@ impl Guest {
             .args(["--pdeathsig", "KILL", "timeout", "--signal=KILL"])
             .arg(self.limit.as_secs().to_string())
             .args(["setpriv", "--pdeathsig", "KILL", "unshare", "-mpif"])
-            .args(["--propagation", "private", "--kill-child", "bash", "-c", BOOT, "boot"])
+            .args([
+                "--propagation",
+                "private",
+                "--kill-child",
+                "bash",
+                "-c",
+                BOOT,
+                "boot",
+            ])
             .args([lab.as_path(), Path::new(kind), &results, Path::new(self.memory)])
             .args(&self.dirs)
             .stdin(Stdio::null())

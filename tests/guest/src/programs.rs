@@ -37,8 +37,9 @@ pub fn programs(dir: &str) -> Vec<Program> {
         .into_iter()
         .map(|name| {
             let source = format!("{dir}/tests/{name}.rs:");
-            let path = newest(&built, &name, &source)
-                .unwrap_or_else(|| panic!("{dir}/tests/{name}.rs is not built: `cargo test --no-run --workspace`"));
+            let path = newest(&built, &name, &source).unwrap_or_else(|| {
+                panic!("{dir}/tests/{name}.rs is not built: `cargo test --no-run --workspace`")
+            });
             Program { name, path }
         })
         .collect()
@@ -51,10 +52,16 @@ fn newest(built: &[PathBuf], name: &str, source: &str) -> Option<PathBuf> {
         .filter(|path| {
             let of_name = path
                 .file_name()
-                .and_then(|file| file.to_str()?.strip_prefix(name)?.strip_prefix('-')?.strip_suffix(".d"))
+                .and_then(|file| {
+                    file.to_str()?
+                        .strip_prefix(name)?
+                        .strip_prefix('-')?
+                        .strip_suffix(".d")
+                })
                 .is_some();
             // What cargo notes beside the program tells other packages' tests of that name apart.
-            of_name && fs::read_to_string(path).is_ok_and(|text| text.lines().any(|line| line.ends_with(source)))
+            of_name
+                && fs::read_to_string(path).is_ok_and(|text| text.lines().any(|line| line.ends_with(source)))
         })
         .map(|path| path.with_extension(""))
         .filter(|path| path.is_file())
