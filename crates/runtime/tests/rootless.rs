@@ -172,3 +172,28 @@ fn cve_2019_5736_a_users_own_program_runs_from_a_sealed_copy() {
     );
     assert!(text.starts_with("/memfd:lighter-runc"), "{text}");
 }
+
+#[test]
+fn without_a_cgroup_of_their_own_a_user_has_containers_without_limits() {
+    let host = Host::new();
+    let mut config = config(&["sh", "-c", "id -u; touch /new"]);
+    host.write(&config);
+    assert_eq!(ok(&host, "", "runc run c; stat -c %u rootfs/new"), "0\n1000\n");
+    config["process"]["args"] = json!(["sleep", "60"]);
+    host.write(&config);
+    let text = ok(
+        &host,
+        "",
+        "set -e; runc run -d c </dev/null >/dev/null 2>&1; runc exec c id -u; runc kill c KILL\n\
+         n=0; until runc state c | grep -q stopped; do n=$((n+1)); [ $n -lt 500 ]; done; runc delete c; runc list -q",
+    );
+    assert_eq!(text, "0\n");
+    config["linux"]["resources"] = json!({"pids": {"limit": 20}});
+    host.write(&config);
+    let output = as_user(&host, "", "runc run c");
+    let text = words(&output);
+    assert!(
+        !output.status.success() && text.contains("rootless needs no limits + no cgrouppath"),
+        "{text}"
+    );
+}
