@@ -157,6 +157,7 @@ pub(crate) fn features() -> String {
             "apparmor": {"enabled": false},
             "selinux": {"enabled": false},
             "intelRdt": {"enabled": false},
+            "netDevices": {"enabled": true},
             "mountExtensions": {"idmap": {"enabled": false}},
         },
         "annotations": {"org.opencontainers.runc.version": env!("CARGO_PKG_VERSION")},

@@ -19,7 +19,7 @@ pub(crate) fn run(mut options: create::Options, spec: &Spec, detach: bool, keep:
         return started(&created).map(|()| 0);
     }
     lighter_sys::process::set_subreaper().doing("become a subreaper")?;
-    let relay = relay::Relay::new(terminal && options.console_socket.is_none())?;
+    let relay = relay::Relay::new(terminal && options.console_socket.is_none(), &options.root)?;
     options.console_socket = options.console_socket.or(relay.socket().map(Into::into));
     let created = create::create(&options, spec)?;
     let result = started(&created).and_then(|()| relay.until_exit(created.pidfd.as_fd()));
@@ -44,7 +44,7 @@ pub(crate) fn restore(
         return checkpoint::restore(&options, spec, images).map(|_| 0);
     }
     lighter_sys::process::set_subreaper().doing("become a subreaper")?;
-    let relay = relay::Relay::new(terminal && options.console_socket.is_none())?;
+    let relay = relay::Relay::new(terminal && options.console_socket.is_none(), &options.root)?;
     options.console_socket = options.console_socket.or(relay.socket().map(Into::into));
     let created = checkpoint::restore(&options, spec, images)?;
     let code = relay
@@ -69,7 +69,10 @@ pub(crate) fn exec(mut options: exec_::Options, home: &Home, record: &Record, de
         exec_::exec(&options, home, record, &process)?;
         return Ok(0);
     }
-    let relay = relay::Relay::new(process.terminal && options.console_socket.is_none())?;
+    let relay = relay::Relay::new(
+        process.terminal && options.console_socket.is_none(),
+        &options.root,
+    )?;
     options.console_socket = options.console_socket.or(relay.socket().map(Into::into));
     let started = exec_::exec(&options, home, record, &process)?;
     relay.until_exit(started.pidfd.as_fd())?;

@@ -25,9 +25,10 @@ const PASSED_ON: [i32; 13] = [1, 2, 3, 10, 12, 13, 14, 15, SIGCHLD, 18, 23, SIGW
 
 impl Relay {
     /// Catches signals from now on; with `terminal` also waits for one on [`Relay::socket`].
-    pub(crate) fn new(terminal: bool) -> Result<Self> {
+    /// `root`: where containers are kept.
+    pub(crate) fn new(terminal: bool, root: &Path) -> Result<Self> {
         let signals = SignalFd::new(&PASSED_ON).doing("catch signals")?;
-        let listener = if terminal { Some(listen()?) } else { None };
+        let listener = if terminal { Some(listen(root)?) } else { None };
         Ok(Self { listener, signals })
     }
 
@@ -152,9 +153,14 @@ fn copy_size(master: &OwnedFd) {
     }
 }
 
-fn listen() -> Result<(OwnedFd, PathBuf)> {
+fn listen(root: &Path) -> Result<(OwnedFd, PathBuf)> {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-    let path = PathBuf::from(format!("/run/lighter-runc-console.{}", std::process::id()));
+    let mut dir = Path::new("/run");
+    if crate::ids::ordinary() {
+        crate::state::make_root(root)?;
+        dir = root;
+    }
+    let path = dir.join(format!("lighter-runc-console.{}", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let socket = rustix::net::socket_with(
         AddressFamily::UNIX,

@@ -102,6 +102,17 @@ pub(crate) fn check_id(id: &str) -> Result<()> {
     }
 }
 
+/// Makes the directory of all containers, unless it is there.
+pub(crate) fn make_root(root: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new()
+        // Below $XDG_RUNTIME_DIR what has no sticky bit may be tidied away.
+        .mode(if crate::ids::ordinary() { 0o1700 } else { 0o700 })
+        .recursive(true)
+        .create(root)
+        .on("create", root)
+}
+
 impl Home {
     pub(crate) fn new(root: &Path, id: &str) -> Result<Self> {
         check_id(id)?;
@@ -115,12 +126,7 @@ impl Home {
         let made = match make() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let root = self.dir.parent().unwrap_or(Path::new("/"));
-                fs::DirBuilder::new()
-                    // Below $XDG_RUNTIME_DIR what has no sticky bit may be tidied away.
-                    .mode(if crate::ids::ordinary() { 0o1700 } else { 0o700 })
-                    .recursive(true)
-                    .create(root)
-                    .on("create", root)?;
+                make_root(root)?;
                 make()
             }
             result => result,

@@ -197,3 +197,18 @@ fn without_a_cgroup_of_their_own_a_user_has_containers_without_limits() {
         "{text}"
     );
 }
+
+#[test]
+fn a_terminal_is_relayed_from_below_the_users_own_directory() {
+    let host = Host::new();
+    let mut config = config(&["sh", "-c", "tty; stat -c '%a %u' /dev/console"]);
+    config["process"]["terminal"] = json!(true);
+    host.write(&config);
+    // `script` of util-linux gives the caller a terminal.
+    let text = ok(
+        &host,
+        "",
+        "script -qec '/run/lt/runc run c' /run/user/1000/typescript </dev/null",
+    );
+    assert!(text.contains("/dev/pts/0"), "{text}");
+}
