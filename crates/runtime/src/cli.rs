@@ -1,13 +1,17 @@
-//! runc's command line.
+//! runc's command line: from arguments to a command, and from its end to what is printed and answered.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::arguments::{Known, Parsed};
+use crate::arguments::Parsed;
 use crate::error::{Error, Result};
+use crate::flags::{self, Command, GLOBAL};
+use crate::log::{self, Log};
 use crate::state::{Home, Record, Status};
-use crate::{checkpoint, clock, commands, create, events, exec, features, foreground, group, seal, update};
+use crate::{
+    checkpoint, clock, commands, create, events, exec, features, foreground, group, help, seal, update,
+};
 
 /// What the main passes in: libraries do not look for themselves.
 #[derive(Debug)]
@@ -33,246 +37,169 @@ pub struct Output {
     pub code: u8,
 }
 
-const GLOBAL: &[Known] = &[
-    (&["root"], true),
-    (&["log"], true),
-    (&["log-format"], true),
-    (&["debug"], false),
-    (&["systemd-cgroup"], false),
-    (&["rootless"], true),
-    (&["criu"], true),
-    (&["version", "v"], false),
-    (&["help", "h"], false),
-];
+/// Exit code of a command that failed.
+const FAILED: u8 = 1;
+/// That of `exec`, and of `run` whose process could not be waited for: as a process's that failed outside its own doing.
+const EXEC_FAILED: u8 = 255;
+/// That of a command that there is none of.
+const UNKNOWN: u8 = 3;
 
-const CREATE: &[Known] = &[
-    (&["bundle", "b"], true),
-    (&["console-socket"], true),
-    (&["pidfd-socket"], true),
-    (&["pid-file"], true),
-    (&["no-pivot"], false),
-    (&["no-new-keyring"], false),
-    (&["preserve-fds"], true),
-    (&["detach", "d"], false),
-    (&["keep"], false),
-    (&["no-subreaper"], false),
-];
+/// A command that failed.
+struct Failed {
+    /// For stdout all the same: how the command is used.
+    text: String,
+    error: Box<Error>,
+    code: u8,
+}
 
-const EXEC: &[Known] = &[
-    (&["console-socket"], true),
-    (&["pidfd-socket"], true),
-    (&["cwd"], true),
-    (&["env", "e"], true),
-    (&["tty", "t"], false),
-    (&["user", "u"], true),
-    (&["additional-gids", "g"], true),
-    (&["process", "p"], true),
-    (&["detach", "d"], false),
-    (&["pid-file"], true),
-    (&["process-label"], true),
-    (&["apparmor"], true),
-    (&["no-new-privs"], false),
-    (&["cap", "c"], true),
-    (&["preserve-fds"], true),
-    (&["cgroup"], true),
-    (&["ignore-paused"], false),
-];
-
-const USAGE: &str = "\
-NAME:
-   lighter-runc - OCI runtime
-
-USAGE:
-   lighter-runc [global options] command [command options] [arguments...]
-
-COMMANDS:
-   create, start, run, state, list, kill, delete, exec, ps, pause, resume, update, features, spec
-
-GLOBAL OPTIONS:
-   --root DIR          where the state of containers is kept (default: /run/lighter-runc)
-   --log FILE          where errors are logged (default: stderr)
-   --log-format FORMAT text or json
-   --debug             log more
-   --rootless VALUE    ignored: decided by what is possible
-   --version, -v       print the version
-";
-
-/// Runs one command.
-pub fn run(input: &Input) -> Output {
-    let arguments: Vec<String> = input
-        .arguments
-        .iter()
-        .skip(1)
-        .map(|argument| argument.to_string_lossy().into_owned())
-        .collect();
-    let global = match Parsed::new(GLOBAL, &arguments) {
-        Ok(global) => global,
-        Err(error) => return failure(&error.to_string()),
-    };
-    match command(input, &global) {
-        Ok(output) => output,
-        Err(error) => {
-            let text = prefix(&global) + &lighter_stdx::error::chain(&error);
-            if let Some(path) = global.value("log") {
-                // The message is on stderr anyway.
-                let _ = log(
-                    Path::new(path),
-                    global.value("log-format") == Some("json"),
-                    &text,
-                    input.now,
-                );
-            }
-            failure(&text)
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self {
+            text: String::new(),
+            error: Box::new(error),
+            code: FAILED,
         }
     }
 }
 
-fn failure(text: &str) -> Output {
-    Output {
-        error: format!("{text}\n"),
-        code: 1,
-        ..Output::default()
+impl Failed {
+    /// The command line is wrong: its help is shown.
+    fn usage(command: &Command, colon: bool, error: Error) -> Self {
+        let words = if colon { format!(": {error}") } else { ".".into() };
+        Self {
+            text: format!("Incorrect Usage{words}\n\n{}", help::command(command)),
+            ..error.into()
+        }
     }
 }
 
-/// What runc puts in front of the errors of some commands.
-fn prefix(global: &Parsed) -> String {
-    match global.rest.first().map(String::as_str) {
-        Some(command @ ("create" | "run")) => format!("runc {command} failed: "),
-        Some("exec") => "exec failed: ".into(),
-        _ => String::new(),
+/// Runs one command.
+pub fn run(input: &Input) -> Output {
+    let all = input.arguments.get(1..).unwrap_or_default();
+    let result = (|| {
+        let (global, rest) = Parsed::global(GLOBAL, all).map_err(|error| Failed {
+            text: format!("Incorrect Usage. {error}\n\n{}", help::program()),
+            ..error.into()
+        })?;
+        open_log(input, &global)?;
+        command(input, &global, rest)
+    })();
+    match result {
+        Ok(output) => output,
+        Err(Failed { text, error, code }) => Output {
+            text,
+            error: log::last_words(&lighter_stdx::error::chain(&*error), input.now),
+            code,
+        },
     }
 }
 
-/// One line a message, in logrus's shape: containerd and podman read the last of level error.
-fn log(path: &Path, json: bool, text: &str, now: SystemTime) -> std::io::Result<()> {
-    use std::io::Write;
-    let time = clock::rfc3339(now);
-    let quoted = serde_json::to_string(text)?;
-    let line = if json {
-        format!("{{\"level\":\"error\",\"msg\":{quoted},\"time\":\"{time}\"}}\n")
-    } else {
-        format!("time=\"{time}\" level=error msg={quoted}\n")
+fn open_log(input: &Input, global: &Parsed) -> Result<()> {
+    let json = match global.value("log-format") {
+        None | Some("" | "text") => false,
+        Some("json") => true,
+        Some(other) => return Err(Error::Usage(format!("invalid log-format: {other}"))),
     };
-    std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)?
-        .write_all(line.as_bytes())
+    let path = global.path("log").filter(|path| !path.is_empty());
+    let path = path.map(|path| input.directory.join(path));
+    log::install(Log::new(
+        path.as_deref(),
+        json,
+        global.is_set("debug"),
+        input.now,
+    )?);
+    Ok(())
 }
 
-fn text(text: String) -> Result<Output> {
+fn text(text: String) -> std::result::Result<Output, Failed> {
     Ok(Output {
         text,
         ..Output::default()
     })
 }
 
-fn command(input: &Input, global: &Parsed) -> Result<Output> {
+fn command(input: &Input, global: &Parsed, rest: &[OsString]) -> std::result::Result<Output, Failed> {
     if global.is_set("version") {
         return text(features::version());
     }
-    let Some((name, arguments)) = global.rest.split_first() else {
-        return text(USAGE.into());
+    let Some((name, arguments)) = rest.split_first() else {
+        return text(help::program());
     };
     if global.is_set("help") {
-        return text(USAGE.into());
+        return text(help::program());
     }
-    let root = global
-        .value("root")
-        .map_or_else(|| default_root(input), PathBuf::from);
-    let root = input.directory.join(root);
-    let driver = group::Driver::new(
-        global.is_set("systemd-cgroup"),
-        global.value("rootless"),
-        &input.environment,
-    )?;
-    let context = Caller { input, root, driver };
-    match name.as_str() {
-        "create" => context.create(arguments, false),
-        "run" => context.create(arguments, true),
-        "start" => {
-            let (home, record) = context.container(&[], arguments)?.0;
-            commands::start(&home, &record)?;
-            Ok(Output::default())
-        }
-        "state" => {
-            let (home, record) = context.container(&[], arguments)?.0;
-            text(features::state(&home, &record)?)
-        }
-        "list" => {
-            let known: &[Known] = &[(&["format", "f"], true), (&["quiet", "q"], false)];
-            let parsed = Parsed::new(known, arguments)?;
-            text(features::list(
-                &context.root,
-                parsed.value("format").unwrap_or("table"),
-                parsed.is_set("quiet"),
-            )?)
-        }
-        "kill" => {
-            let ((home, record), parsed) = context.container(&[(&["all", "a"], false)], arguments)?;
-            let signal = commands::signal(parsed.rest.get(1).map_or("SIGTERM", String::as_str))?;
-            commands::kill(&home, &record, signal, parsed.is_set("all"))?;
-            Ok(Output::default())
-        }
-        "delete" => {
-            let parsed = Parsed::new(&[(&["force", "f"], false)], arguments)?;
-            let home = Home::new(&context.root, first(&parsed)?)?;
-            // runc takes the flag after the name too.
-            let force =
-                parsed.is_set("force") || parsed.rest[1..].iter().any(|a| a == "--force" || a == "-f");
-            commands::delete(&home, force)?;
-            Ok(Output::default())
-        }
-        "exec" => context.exec(arguments),
-        "ps" => {
-            let ((_, record), parsed) = context.container(&[(&["format", "f"], true)], arguments)?;
-            text(features::ps(
-                &record,
-                parsed.value("format").unwrap_or("table"),
-                &parsed.rest[1..],
-            )?)
-        }
-        "pause" | "resume" => {
-            let (home, record) = context.container(&[], arguments)?.0;
-            commands::freeze(&home, &record, name == "pause")?;
-            Ok(Output::default())
-        }
-        "update" => {
-            let ((home, mut record), parsed) = context.container(update::FLAGS, arguments)?;
-            update::update(&home, &mut record, &update::parse(&parsed)?)?;
-            Ok(Output::default())
-        }
-        "features" => text(features::features()),
-        "spec" => {
-            let parsed = Parsed::new(&[(&["bundle", "b"], true), (&["rootless"], false)], arguments)?;
-            let bundle = input.directory.join(parsed.value("bundle").unwrap_or("."));
-            features::write_spec(&bundle, parsed.is_set("rootless"))?;
-            Ok(Output::default())
-        }
-        "help" => text(USAGE.into()),
-        "checkpoint" => {
-            let ((home, record), parsed) = context.container(checkpoint::CHECKPOINT, arguments)?;
-            let options = checkpoint::Options::parse(&parsed, global.value("criu"), &input.directory)?;
-            checkpoint::checkpoint(&home, &record, &options)?;
-            Ok(Output::default())
-        }
-        "restore" => context.restore(arguments, global.value("criu")),
-        "events" => {
-            let ((home, record), parsed) = context.container(events::FLAGS, arguments)?;
-            events::events(&home, &record, &events::Options::parse(&parsed)?)?;
-            Ok(Output::default())
-        }
-        other => Err(Error::Usage(format!("No help topic for '{other}'"))),
+    let name = name.to_string_lossy();
+    let (name, arguments, helped) = match (&*name, arguments) {
+        ("help" | "h", []) => return text(help::program()),
+        ("help" | "h", [name, ..]) => (name.to_string_lossy(), arguments, true),
+        _ => (name, arguments, false),
+    };
+    let Some(command) = flags::command(&name) else {
+        return Err(Failed {
+            code: UNKNOWN,
+            ..Error::Usage(format!("No help topic for '{name}'")).into()
+        });
+    };
+    // `--help` is known to all, and stands for itself.
+    let asked = arguments
+        .iter()
+        .take_while(|argument| *argument != "--" && (command.flags_anywhere() || is_option(argument)));
+    if helped
+        || asked
+            .into_iter()
+            .any(|argument| argument == "--help" || argument == "-h")
+    {
+        return text(help::command(command));
     }
+    let parsed = Parsed::command(command.flags, command.flags_anywhere(), arguments)
+        .map_err(|error| Failed::usage(command, true, error))?;
+    let own = input.arguments.first().map(|own| own.to_string_lossy());
+    help::check_count(own.as_deref().unwrap_or_default(), command, parsed.rest.len())
+        .map_err(|error| Failed::usage(command, false, error))?;
+    log::debug(format_args!("command {} {:?}", command.name, parsed.rest));
+    let context = Caller {
+        input,
+        root: root(input, global)?,
+        criu: global.value("criu"),
+        driver: group::Driver::new(
+            global.is_set("systemd-cgroup"),
+            global.value("rootless"),
+            &input.environment,
+        )?,
+    };
+    context
+        .dispatch(command.name, &parsed)
+        .map_err(|error| match command.name {
+            "create" | "run" => Failed::from(error.of_command(command.name)),
+            "exec" => Failed {
+                code: EXEC_FAILED,
+                ..error.of_command("exec").into()
+            },
+            _ => error.into(),
+        })
 }
 
-fn first(parsed: &Parsed) -> Result<&str> {
-    parsed
-        .rest
-        .first()
-        .map(String::as_str)
-        .ok_or_else(|| Error::Usage("container id cannot be empty".into()))
+fn is_option(argument: &OsStr) -> bool {
+    argument.len() > 1 && argument.as_encoded_bytes().first() == Some(&b'-')
+}
+
+/// Where the states are.
+fn root(input: &Input, global: &Parsed) -> Result<PathBuf> {
+    let Some(root) = global.path("root") else {
+        return Ok(default_root(input));
+    };
+    let root = input.directory.join(root);
+    let names = root.components().fold(0_u32, |depth, component| match component {
+        std::path::Component::Normal(_) => depth + 1,
+        std::path::Component::ParentDir => depth.saturating_sub(1),
+        _ => depth,
+    });
+    if names == 0 {
+        return Err(Error::Usage(
+            "Option --root argument should not be set to /".into(),
+        ));
+    }
+    Ok(root)
 }
 
 fn variable<'a>(input: &'a Input, name: &str) -> Option<&'a str> {
@@ -299,6 +226,7 @@ fn default_root(input: &Input) -> PathBuf {
 struct Caller<'a> {
     input: &'a Input,
     root: PathBuf,
+    criu: Option<&'a str>,
     driver: group::Driver,
 }
 
@@ -307,26 +235,98 @@ impl Caller<'_> {
         variable(self.input, name)
     }
 
-    /// The container that the first argument after the options names. Options may also follow the name, as runc has it.
-    fn container(&self, known: &[Known], arguments: &[String]) -> Result<((Home, Record), Parsed)> {
-        let parsed = Parsed::new(known, arguments)?;
-        let home = Home::new(&self.root, first(&parsed)?)?;
-        let record = home.load()?;
-        Ok(((home, record), parsed))
+    fn dispatch(&self, name: &str, parsed: &Parsed) -> Result<Output> {
+        let print = |text| Output {
+            text,
+            ..Output::default()
+        };
+        match name {
+            "create" => return self.create(parsed, false),
+            "run" => return self.create(parsed, true),
+            "exec" => return self.exec(parsed),
+            "start" => {
+                let (home, record) = self.container(parsed)?;
+                commands::start(&home, &record)?;
+            }
+            "state" => {
+                let (home, record) = self.container(parsed)?;
+                return features::state(&home, &record).map(print);
+            }
+            "list" => {
+                let format = parsed.value("format").unwrap_or("table");
+                return features::list(&self.root, format, parsed.is_set("quiet")).map(print);
+            }
+            "kill" => {
+                let (home, record) = self.container(parsed)?;
+                let signal = commands::signal(parsed.rest.get(1).map_or("SIGTERM", String::as_str))?;
+                commands::kill(&home, &record, signal, parsed.is_set("all"))?;
+            }
+            "delete" => {
+                let home = Home::new(&self.root, id(parsed))?;
+                commands::delete(&home, parsed.is_set("force"))?;
+            }
+            "ps" => {
+                let (_, record) = self.container(parsed)?;
+                let format = parsed.value("format").unwrap_or("table");
+                let rest = parsed.rest.get(1..).unwrap_or_default();
+                return features::ps(&record, format, rest).map(print);
+            }
+            "pause" | "resume" => {
+                let (home, record) = self.container(parsed)?;
+                commands::freeze(&home, &record, name == "pause")?;
+            }
+            "update" => {
+                let (home, mut record) = self.container(parsed)?;
+                update::update(&home, &mut record, &update::parse(parsed)?)?;
+            }
+            "features" => return Ok(print(features::features())),
+            "spec" => {
+                let bundle = self
+                    .input
+                    .directory
+                    .join(parsed.path("bundle").unwrap_or_default());
+                features::write_spec(&bundle, parsed.is_set("rootless"))?;
+            }
+            "checkpoint" => {
+                let (home, record) = self.container(parsed)?;
+                let options = checkpoint::Options::parse(parsed, self.criu, &self.input.directory)?;
+                checkpoint::checkpoint(&home, &record, &options)?;
+            }
+            "restore" => return self.restore(parsed),
+            "events" => {
+                let (home, record) = self.container(parsed)?;
+                events::events(&home, &record, &events::Options::parse(parsed)?)?;
+            }
+            // Every name of the table has its arm above.
+            other => return Err(Error::Usage(format!("No help topic for '{other}'"))),
+        }
+        Ok(Output::default())
     }
 
-    fn create(&self, arguments: &[String], run: bool) -> Result<Output> {
-        let parsed = Parsed::new(CREATE, arguments)?;
-        let id = first(&parsed)?.to_owned();
+    /// The container that the first argument names.
+    fn container(&self, parsed: &Parsed) -> Result<(Home, Record)> {
+        let home = Home::new(&self.root, id(parsed))?;
+        let record = home.load()?;
+        Ok((home, record))
+    }
+
+    /// An absolute path from an option; empty is as good as none.
+    fn path(&self, parsed: &Parsed, name: &str) -> Option<PathBuf> {
+        let path = parsed.path(name).filter(|path| !path.is_empty())?;
+        Some(self.input.directory.join(path))
+    }
+
+    fn create(&self, parsed: &Parsed, run: bool) -> Result<Output> {
         seal::ensure(&self.input.arguments, &self.input.environment);
-        let path = |name: &str| parsed.value(name).map(|path| self.input.directory.join(path));
         let options = create::Options {
             root: self.root.clone(),
-            id,
-            bundle: path("bundle").unwrap_or_else(|| self.input.directory.clone()),
-            pid_file: path("pid-file"),
-            console_socket: path("console-socket"),
-            pidfd_socket: path("pidfd-socket"),
+            id: id(parsed).to_owned(),
+            bundle: self
+                .path(parsed, "bundle")
+                .unwrap_or_else(|| self.input.directory.clone()),
+            pid_file: self.path(parsed, "pid-file"),
+            console_socket: self.path(parsed, "console-socket"),
+            pidfd_socket: self.path(parsed, "pidfd-socket"),
             preserve_fds: parsed.number("preserve-fds")?.unwrap_or(0),
             no_pivot: parsed.is_set("no-pivot"),
             no_new_keyring: parsed.is_set("no-new-keyring"),
@@ -347,20 +347,20 @@ impl Caller<'_> {
         })
     }
 
-    fn restore(&self, arguments: &[String], criu: Option<&str>) -> Result<Output> {
-        let parsed = Parsed::new(checkpoint::RESTORE, arguments)?;
-        let path = |name: &str| parsed.value(name).map(|path| self.input.directory.join(path));
+    fn restore(&self, parsed: &Parsed) -> Result<Output> {
         let options = create::Options {
             root: self.root.clone(),
-            id: first(&parsed)?.to_owned(),
-            bundle: path("bundle").unwrap_or_else(|| self.input.directory.clone()),
-            pid_file: path("pid-file"),
-            console_socket: path("console-socket"),
+            id: id(parsed).to_owned(),
+            bundle: self
+                .path(parsed, "bundle")
+                .unwrap_or_else(|| self.input.directory.clone()),
+            pid_file: self.path(parsed, "pid-file"),
+            console_socket: self.path(parsed, "console-socket"),
             now: clock::rfc3339(self.input.now),
             driver: self.driver.clone(),
             ..create::Options::default()
         };
-        let images = checkpoint::Options::parse(&parsed, criu, &self.input.directory)?;
+        let images = checkpoint::Options::parse(parsed, self.criu, &self.input.directory)?;
         let spec = create::load(&options.bundle)?;
         let code = foreground::restore(options, &spec, &images, parsed.is_set("detach"))?;
         Ok(Output {
@@ -369,21 +369,18 @@ impl Caller<'_> {
         })
     }
 
-    fn exec(&self, arguments: &[String]) -> Result<Output> {
-        let parsed = Parsed::new(EXEC, arguments)?;
-        let id = first(&parsed)?.to_owned();
+    fn exec(&self, parsed: &Parsed) -> Result<Output> {
         seal::ensure(&self.input.arguments, &self.input.environment);
-        let path = |name: &str| parsed.value(name).map(|path| self.input.directory.join(path));
         let gids = parsed.values("additional-gids");
         let gids = gids.iter().map(|gid| {
             gid.parse()
-                .map_err(|_| Error::Usage(format!("invalid gid {gid:?}")))
+                .map_err(|_| Error::Usage(format!("additional-gids must be a positive number {gid}")))
         });
         let options = exec::Options {
             root: self.root.clone(),
-            id,
-            process: path("process"),
-            args: parsed.rest[1..].to_vec(),
+            id: id(parsed).to_owned(),
+            process: self.path(parsed, "process"),
+            args: parsed.rest.get(1..).unwrap_or_default().to_vec(),
             env: parsed.values("env"),
             cwd: parsed.value("cwd").map(PathBuf::from),
             user: parsed.value("user").map(str::to_owned),
@@ -391,9 +388,9 @@ impl Caller<'_> {
             caps: parsed.values("cap"),
             no_new_privs: parsed.is_set("no-new-privs"),
             tty: parsed.is_set("tty"),
-            pid_file: path("pid-file"),
-            console_socket: path("console-socket"),
-            pidfd_socket: path("pidfd-socket"),
+            pid_file: self.path(parsed, "pid-file"),
+            console_socket: self.path(parsed, "console-socket"),
+            pidfd_socket: self.path(parsed, "pidfd-socket"),
             preserve_fds: parsed.number("preserve-fds")?.unwrap_or(0),
             ignore_paused: parsed.is_set("ignore-paused"),
             cgroups: parsed.values("cgroup"),
@@ -409,4 +406,8 @@ impl Caller<'_> {
             ..Output::default()
         })
     }
+}
+
+fn id(parsed: &Parsed) -> &str {
+    parsed.rest.first().map_or("", String::as_str)
 }

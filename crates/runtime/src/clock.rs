@@ -5,14 +5,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// RFC 3339 in UTC with nanoseconds.
 pub(crate) fn rfc3339(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let text = seconds(time);
+    let whole = text.strip_suffix('Z').unwrap_or(&text);
+    format!("{whole}.{:09}Z", since.subsec_nanos())
+}
+
+/// RFC 3339 in UTC with whole seconds.
+pub(crate) fn seconds(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = date(days);
     format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:09}Z",
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
         second / 3600,
         second / 60 % 60,
-        second % 60,
-        since.subsec_nanos()
+        second % 60
     )
 }
 

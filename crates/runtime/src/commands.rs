@@ -10,8 +10,8 @@ use rustix::io::Errno;
 
 use crate::create::oci_state;
 use crate::error::{Context, Error, Result};
-use crate::hooks;
 use crate::state::{FIFO, Home, Record, Status};
+use crate::{hooks, log};
 
 const SIGKILL: i32 = 9;
 
@@ -165,7 +165,9 @@ pub(crate) fn delete(home: &Home, force: bool) -> Result<()> {
         };
         for hook in &record.poststop {
             // Each runs, whatever the one before did; runc only logs their failures.
-            let _ = hooks::run("poststop", std::slice::from_ref(hook), &state, around);
+            if let Err(error) = hooks::run("poststop", std::slice::from_ref(hook), &state, around) {
+                log::warn(format_args!("{}", lighter_stdx::error::chain(&error)));
+            }
         }
     }
     removed?;

@@ -19,7 +19,7 @@ use crate::sources::Sources;
 use crate::stage::Stage;
 use crate::state::{FIFO, FILTER, Home, Record, Status, process_times};
 use crate::sync::{Channel, Said};
-use crate::{console, group, hooks, identity, json};
+use crate::{console, group, hooks, identity, json, log};
 
 /// What `create` and `run` are asked for.
 #[derive(Debug, Default)]
@@ -297,6 +297,7 @@ impl<'a> Made<'a> {
             p::Fork::Parent { pid, pidfd } => (pid, pidfd),
         };
         drop(theirs);
+        log::debug(format_args!("process {pid} was made"));
         self.child = Some((pid, pidfd.as_fd().try_clone_to_owned().doing("duplicate pidfd")?));
         if !early {
             self.make_group(options, spec, linux, &mut group, pid)?;
@@ -310,6 +311,7 @@ impl<'a> Made<'a> {
                 maps.write(pid, options.path.as_deref())?;
             }
         }
+        log::debug(format_args!("cgroup {:?} was made", group.paths()));
         let joins = group.joins()?;
         let borrowed: Vec<_> = joins.iter().map(AsFd::as_fd).collect();
         ours.go(&borrowed)?;
@@ -337,6 +339,7 @@ impl<'a> Made<'a> {
             let Some(said) = said else { continue };
             match said {
                 Said::Hooks => {
+                    log::debug(format_args!("hooks are run"));
                     if let Some(hooks) = &spec.hooks {
                         run_hooks(hooks, &state("creating", pid), &options.bundle)?;
                     }
@@ -366,6 +369,7 @@ impl<'a> Made<'a> {
                 text: lighter_stdx::error::chain(&error),
             })?;
         }
+        log::debug(format_args!("process {pid} waits for start"));
         self.home.save(&record)?;
         if let Some(socket) = pidfd_socket {
             lighter_sys::fdpass::send(&socket, b"pidfd", &[pidfd.as_fd()]).doing("send the pidfd")?;

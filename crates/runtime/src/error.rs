@@ -43,6 +43,15 @@ pub(crate) enum Error {
         #[source]
         source: io::Error,
     },
+    /// A command whose errors callers know by its name.
+    #[error("{}{command} failed", if *command == "exec" { "" } else { "runc " })]
+    Command {
+        /// `create`, `run` or `exec`.
+        command: &'static str,
+        /// Cause.
+        #[source]
+        source: Box<Error>,
+    },
     /// The container is not there.
     #[error("container does not exist")]
     NoContainer,
@@ -103,6 +112,14 @@ pub(crate) enum Error {
         /// Why not.
         reason: String,
     },
+}
+
+impl Error {
+    /// With what runc puts in front of the errors of this command.
+    pub(crate) fn of_command(self, command: &'static str) -> Self {
+        let source = Box::new(self);
+        Self::Command { command, source }
+    }
 }
 
 /// The result of a command or a part of it.

@@ -6,12 +6,9 @@ use std::time::Duration;
 use lighter_cgroups::{Group, Noticed, Stats, Watch};
 use serde::Serialize;
 
-use crate::arguments::{Known, Parsed};
+use crate::arguments::Parsed;
 use crate::error::{Context, Error, Result};
 use crate::state::{Home, Record, Status};
-
-/// Its flags.
-pub(crate) const FLAGS: &[Known] = &[(&["interval"], true), (&["stats"], false)];
 
 /// What it is asked for.
 #[derive(Debug)]

@@ -11,12 +11,13 @@ use crate::state::{Home, OciState, Record, Status};
 use crate::{caps, commands, namespaces, options};
 
 const SPEC: &str = "1.3.0";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// `--version`, in the shape that dockerd looks through.
 pub(crate) fn version() -> String {
     format!(
-        "lighter-runc version {}\nspec: {SPEC}\n",
-        env!("CARGO_PKG_VERSION")
+        "lighter-runc version {VERSION}\ncommit: {}\nspec: {SPEC}\n",
+        option_env!("LIGHTER_COMMIT").unwrap_or(concat!("v", env!("CARGO_PKG_VERSION"))),
     )
 }
 

@@ -30,9 +30,8 @@ impl Driver {
             Some(found.1.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
         };
         let rootless = match rootless {
-            None | Some("auto") => None,
-            Some("true" | "1") => Some(true),
-            Some("false" | "0") => Some(false),
+            None | Some("" | "auto" | "AUTO" | "Auto") => None,
+            Some(other) if let Some(value) = crate::arguments::boolean(other) => Some(value),
             Some(other) => return Err(Error::Usage(format!("invalid value {other:?} for --rootless"))),
         };
         let bus = systemd.then(|| {

@@ -4,33 +4,10 @@ use std::path::Path;
 
 use lighter_cgroups::{BlockIo, Cpu, Memory, Pids, Resources};
 
-use crate::arguments::{Known, Parsed};
+use crate::arguments::Parsed;
 use crate::error::{Context, Error, Result};
 use crate::json;
 use crate::state::{Home, Record, Status};
-
-/// Its flags.
-pub(crate) const FLAGS: &[Known] = &[
-    (&["resources", "r"], true),
-    (&["blkio-weight"], true),
-    (&["cpu-period"], true),
-    (&["cpu-quota"], true),
-    (&["cpu-burst"], true),
-    (&["cpu-share"], true),
-    (&["cpu-rt-period"], true),
-    (&["cpu-rt-runtime"], true),
-    (&["cpuset-cpus"], true),
-    (&["cpuset-mems"], true),
-    (&["kernel-memory"], true),
-    (&["kernel-memory-tcp"], true),
-    (&["memory"], true),
-    (&["memory-reservation"], true),
-    (&["memory-swap"], true),
-    (&["pids-limit"], true),
-    (&["cpu-idle"], true),
-    (&["l3-cache-schema"], true),
-    (&["mem-bw-schema"], true),
-];
 
 /// The resources that the flags mean. With a document the flags for resources do not count.
 pub(crate) fn parse(parsed: &Parsed) -> Result<Resources> {

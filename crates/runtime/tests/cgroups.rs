@@ -78,7 +78,7 @@ fn a_refused_limit_names_its_field_and_leaves_the_old_ones() {
         "invalid argument",
         "Intel RDT/CAT: l3 cache schema is not enabled",
         "Intel RDT/MBA: memory bandwidth schema is not enabled",
-        "invalid value for pids-limit",
+        "invalid value \"z\" for flag -pids-limit: parse error",
         "set linux.resources.cpu.cpus",
     ] {
         assert!(text.contains(words), "{words:?} in {text}");

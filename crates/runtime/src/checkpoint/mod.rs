@@ -13,56 +13,13 @@ use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
-use crate::arguments::{Known, Parsed};
+use crate::arguments::Parsed;
 use crate::error::{Context, Error, Result};
 use criu::field;
 use message::Writer;
 
 pub(crate) use dump::checkpoint;
 pub(crate) use restore::restore;
-
-/// Flags of `checkpoint`.
-pub(crate) const CHECKPOINT: &[Known] = &[
-    (&["image-path"], true),
-    (&["work-path"], true),
-    (&["parent-path"], true),
-    (&["leave-running"], false),
-    (&["tcp-established"], false),
-    (&["tcp-skip-in-flight"], false),
-    (&["link-remap"], false),
-    (&["ext-unix-sk"], false),
-    (&["shell-job"], false),
-    (&["lazy-pages"], false),
-    (&["status-fd"], true),
-    (&["page-server"], true),
-    (&["file-locks"], false),
-    (&["pre-dump"], false),
-    (&["manage-cgroups-mode"], true),
-    (&["empty-ns"], true),
-    (&["auto-dedup"], false),
-];
-
-/// Flags of `restore`.
-pub(crate) const RESTORE: &[Known] = &[
-    (&["console-socket"], true),
-    (&["image-path"], true),
-    (&["work-path"], true),
-    (&["tcp-established"], false),
-    (&["ext-unix-sk"], false),
-    (&["shell-job"], false),
-    (&["file-locks"], false),
-    (&["manage-cgroups-mode"], true),
-    (&["bundle", "b"], true),
-    (&["detach", "d"], false),
-    (&["pid-file"], true),
-    (&["no-subreaper"], false),
-    (&["no-pivot"], false),
-    (&["empty-ns"], true),
-    (&["auto-dedup"], false),
-    (&["lazy-pages"], false),
-    (&["lsm-profile"], true),
-    (&["lsm-mount-context"], true),
-];
 
 /// Names of `criu_cg_mode` and their numbers.
 const CGROUP_MODES: [(&str, i64); 5] = [("", 3), ("soft", 3), ("full", 4), ("strict", 5), ("ignore", 0)];
@@ -233,8 +190,13 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Options> {
-        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        Options::parse(&Parsed::new(CHECKPOINT, &words)?, None, &std::env::temp_dir())
+        let words: Vec<std::ffi::OsString> = line.split_whitespace().map(Into::into).collect();
+        let flags = crate::flags::command("checkpoint").unwrap().flags;
+        Options::parse(
+            &Parsed::command(flags, true, &words)?,
+            None,
+            &std::env::temp_dir(),
+        )
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl Host {
     /// the host dies.
     pub fn command(&self, script: &str) -> Command {
         let prologue = format!(
-            "mount -t proc proc /proc; mount -t tmpfs tmpfs /run; cd '{}'; RUNC='{}'; runc() {{ $RUNC \"$@\"; }}; \
+            "mount -t proc proc /proc; mount -t tmpfs tmpfs /run; cd '{}'; RUNC='{}'; runc() {{ $RUNC --log /run/log.of.runc \"$@\"; }}; \
              pid() {{ cat /run/pid; }}; within() {{ n=0; until eval \"$@\" >/dev/null 2>&1; do n=$((n+1)); [ $n -lt 500 ] || \
              {{ echo \"timed out: $*\"; return 1; }}; sleep 0.01; done; }}\n",
             self.dir.path().display(),
