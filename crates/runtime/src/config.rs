@@ -263,6 +263,9 @@ pub(crate) struct Linux {
     /// Device nodes to make.
     #[serde(deserialize_with = "null")]
     pub(crate) devices: Vec<Device>,
+    /// Devices of the host that move into the network namespace, by name.
+    #[serde(deserialize_with = "null")]
+    pub(crate) net_devices: BTreeMap<String, NetDevice>,
     /// System call filter.
     pub(crate) seccomp: Option<Profile>,
     /// Propagation of the root mount.
@@ -337,6 +340,15 @@ pub(crate) struct Device {
     pub(crate) uid: Option<u32>,
     /// Group.
     pub(crate) gid: Option<u32>,
+}
+
+/// A network device.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct NetDevice {
+    /// Its name in the container; missing: the same.
+    #[serde(deserialize_with = "null")]
+    pub(crate) name: String,
 }
 
 /// Execution domain.

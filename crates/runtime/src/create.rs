@@ -14,6 +14,7 @@ use crate::error::{Context, Error, Result};
 use crate::ids::{self, Maps};
 use crate::init::{self, Birth};
 use crate::namespaces::{self, Namespaces};
+use crate::netdev;
 use crate::notify::{Agent, Listened};
 use crate::sources::Sources;
 use crate::stage::Stage;
@@ -191,8 +192,12 @@ impl<'a> Made<'a> {
         identity::check_limits(&process.rlimits)?;
         let inherited = Inherited::new(process, linux);
         let attributes = Attributes::new(process, &inherited, false)?;
-        let namespaces = Namespaces::open(&linux.namespaces)?;
+        let mut namespaces = Namespaces::open(&linux.namespaces)?;
         check_namespaces(spec, linux, &namespaces)?;
+        let devices = netdev::find(&linux.net_devices, &namespaces)?;
+        if !devices.is_empty() {
+            namespaces.early |= ns::NETWORK;
+        }
         let user = namespaces.joined(ns::USER).map(|joined| &joined.file);
         let maps = Maps::of(linux, namespaces.new & ns::USER != 0, user)?;
         if ids::ordinary() && !namespaces.has(ns::USER) {
@@ -283,6 +288,7 @@ impl<'a> Made<'a> {
                     id: &options.id,
                     namespaces: &namespaces,
                     joined: staged,
+                    devices: &devices,
                     group: Some(&group),
                     filter: filter.as_ref(),
                     fifo: &fifo,
@@ -312,6 +318,7 @@ impl<'a> Made<'a> {
             }
         }
         log::debug(format_args!("cgroup {:?} was made", group.paths()));
+        netdev::push(&devices, &namespaces, pid)?;
         let joins = group.joins()?;
         let borrowed: Vec<_> = joins.iter().map(AsFd::as_fd).collect();
         ours.go(&borrowed)?;

@@ -14,6 +14,7 @@ use crate::config::{Linux, Process, Spec};
 use crate::error::{Context, Error, Result};
 use crate::mounts::Runtime;
 use crate::namespaces::Namespaces;
+use crate::netdev::{self, Moving};
 use crate::rootfs::Rootfs;
 use crate::sync::Channel;
 use crate::{hooks, identity, program};
@@ -34,6 +35,8 @@ pub(crate) struct Birth<'a> {
     pub(crate) namespaces: &'a Namespaces,
     /// Whether those that are joined are so already.
     pub(crate) joined: bool,
+    /// Network devices that come from the host.
+    pub(crate) devices: &'a [Moving],
     pub(crate) group: Option<&'a Group>,
     pub(crate) filter: Option<&'a Filter>,
     pub(crate) fifo: &'a File,
@@ -134,12 +137,16 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         birth.namespaces.join_here()?;
     }
 
+    if birth.namespaces.new & ns::NETWORK != 0 {
+        netdev::loopback()?;
+    }
     if birth.namespaces.new & ns::MOUNT != 0 {
         let in_userns = birth.namespaces.has(ns::USER);
         let mut root = Rootfs::prepare(spec, linux, birth.rootfs, in_userns)?;
         root.mount_all(birth.group, birth.bundle, &mut runtime)?;
         root.devices()?;
         runtime.join_cgroup()?;
+        netdev::receive(birth.devices)?;
         run_hooks(birth, channel, Some(&root))?;
         root.pivot(birth.no_pivot)?;
         if let Some(socket) = birth.console {
@@ -151,6 +158,7 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         root.finish()?;
     } else {
         runtime.join_cgroup()?;
+        netdev::receive(birth.devices)?;
         run_hooks(birth, channel, None)?;
         rustix::process::chdir(birth.rootfs).on("enter", birth.rootfs)?;
         if !birth.namespaces.has(ns::MOUNT) {

@@ -38,6 +38,7 @@ mod mount_table;
 mod mountpoint;
 mod mounts;
 mod namespaces;
+mod netdev;
 mod notify;
 mod options;
 mod procfs;

@@ -44,7 +44,7 @@ pub(crate) struct Joined {
 
 impl Joined {
     /// Whether it is the one that we are in; `file`: its name below `/proc/self/ns`.
-    fn is_ours(&self, file: &str) -> bool {
+    pub(crate) fn is_ours(&self, file: &str) -> bool {
         let ours = rustix::fs::stat(format!("/proc/self/ns/{file}"));
         match (ours, rustix::fs::fstat(&self.file)) {
             (Ok(ours), Ok(other)) => (ours.st_dev, ours.st_ino) == (other.st_dev, other.st_ino),
@@ -63,6 +63,8 @@ impl Joined {
 pub(crate) struct Namespaces {
     /// Kinds to make.
     pub(crate) new: u32,
+    /// Of these, what the runtime works on from the first moment.
+    pub(crate) early: u32,
     /// Kinds to join, opened.
     pub(crate) joined: Vec<Joined>,
 }
@@ -102,7 +104,7 @@ impl Namespaces {
         if self.has(ns::USER) {
             made
         } else {
-            made & (ns::PID | ns::TIME)
+            made & (ns::PID | ns::TIME | self.early)
         }
     }
 

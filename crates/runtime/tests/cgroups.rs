@@ -158,7 +158,7 @@ fn events_tell_what_is_used_and_the_end() {
     host.write(&host.config(&["sleep", "100"]));
     let text = host.ok(
         "runc run -d c; runc events --stats c; runc events --interval 10ms c > /run/events & within 'grep -q stats /run/events'; \
-         runc delete -f c; wait $!; echo ended $?; tail -n 1 /run/events; runc events --interval 0 c 2>&1; true",
+         runc delete -f c; wait $!; echo ended $?; head -n 1 /run/events; runc events --interval 0 c 2>&1; true",
     );
     let lines: Vec<&str> = text.lines().collect();
     for line in [lines[0], lines[2]] {

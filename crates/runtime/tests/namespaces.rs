@@ -418,3 +418,66 @@ fn names_and_sysctls_need_namespaces_of_their_own() {
         assert!(text.contains(expected), "{text}");
     }
 }
+
+#[test]
+fn a_new_network_namespace_has_its_loopback_on() {
+    let host = Host::new();
+    let text = host.ok_config(&host.config(&["ip", "addr", "show", "lo"]));
+    assert!(text.contains(",UP") && text.contains("127.0.0.1/8"), "{text}");
+}
+
+#[test]
+fn a_network_device_moves_in_with_its_addresses() {
+    let host = Host::new();
+    let show = "ip addr show inside0; ip link";
+    for joined in [false, true] {
+        let mut config = host.config(&["sh", "-c", show]);
+        config["linux"]["netDevices"] = json!({"outside0": {"name": "inside0"}, "same0": {}});
+        if joined {
+            set(&mut config, "network", Some("/run/net"));
+        }
+        host.write(&config);
+        let text = host.ok(
+            "ip link add outside0 type veth peer name far0; ip addr add 10.9.8.7/24 dev outside0; ip addr add fd00:9::7/64 dev outside0 nodad\n\
+             ip link set outside0 up; ip link add same0 type veth peer name far1\n\
+             touch /run/net; unshare -n mount --bind /proc/self/ns/net /run/net\n\
+             runc run c && ip link | grep -c outside0 || true",
+        );
+        for expected in ["inside0@", "10.9.8.7/24", "fd00:9::7/64", "same0@", ",UP"] {
+            assert!(text.contains(expected), "{expected} in {text}");
+        }
+        assert!(text.trim().ends_with('0'), "{text}");
+    }
+}
+
+#[test]
+fn network_devices_that_cannot_move_are_refused() {
+    let host = Host::new();
+    let cases: [(&Change, &str); 4] = [
+        (
+            &|c| {
+                c["linux"]["namespaces"]
+                    .as_array_mut()
+                    .unwrap()
+                    .retain(|namespace| namespace["type"] != "network");
+            },
+            "unable to move network devices without a private NET namespace",
+        ),
+        (
+            &|c| set(c, "network", Some("/proc/self/ns/net")),
+            "unable to move network devices to the host's NET namespace",
+        ),
+        (&|_| (), "the host has no network device \"nothing0\""),
+        (
+            &|c| c["linux"]["netDevices"] = json!({"nothing0": {"name": "a name/with all"}}),
+            "invalid network device name \"a name/with all\"",
+        ),
+    ];
+    for (change, expected) in cases {
+        let mut config = host.config(&["true"]);
+        config["linux"]["netDevices"] = json!({"nothing0": {}});
+        change(&mut config);
+        let text = refused(&host, &config);
+        assert!(text.contains(expected), "{text}");
+    }
+}
