@@ -6,7 +6,7 @@ use std::path::Path;
 
 use lighter_safe_fs::Root;
 use lighter_sys::{mount as m, pty};
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::config::ConsoleSize;
@@ -81,7 +81,7 @@ pub(crate) fn set_up(
         pty::number(master.as_fd()).doing("name the terminal")?
     );
     if bind {
-        let target = root.create_file(Path::new("dev/console"), 0o666)?;
+        let target = place(&root)?;
         let tree = m::clone_tree(slave.as_fd(), c"", false).doing("clone the terminal's mount")?;
         m::attach(tree.as_fd(), target.as_fd()).doing("mount the terminal on /dev/console")?;
     }
@@ -91,4 +91,22 @@ pub(crate) fn set_up(
         lighter_sys::descriptors::duplicate_to(slave.as_fd(), number).doing("make the terminal stdio")?;
     }
     Ok(())
+}
+
+/// `/dev/console`, made when it is not there. A link would put the terminal over something else, by which masks were got
+/// around (CVE-2025-52565).
+fn place(root: &Root) -> Result<OwnedFd> {
+    let path = Path::new("dev/console");
+    match root.make_node(path, FileType::RegularFile, 0o666, 0) {
+        Err(error) if error.errno() == Some(rustix::io::Errno::EXIST.raw_os_error()) => {}
+        result => result?,
+    }
+    let found = root.plain(path, OFlags::PATH | OFlags::NOFOLLOW)?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&found).on("stat", path)?.st_mode);
+    if matches!(kind, FileType::RegularFile | FileType::CharacterDevice) {
+        return Ok(found);
+    }
+    Err(Error::Config(
+        "/dev/console of the container is neither a file nor a terminal".into(),
+    ))
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use lighter_cgroups::DeviceRule;
 use lighter_safe_fs::Root;
 use lighter_sys::mount as m;
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use crate::config::Device;
@@ -108,6 +108,10 @@ pub(crate) fn fill(root: &Root, devices: &[Device], bind: bool) -> Result<()> {
 }
 
 fn make(root: &Root, device: &Device, bind: bool) -> Result<()> {
+    // Engines name devices without a path for their cgroup rules.
+    if device.path.as_os_str().is_empty() {
+        return Ok(());
+    }
     if bind {
         return bind_node(root, &device.path);
     }
@@ -136,7 +140,8 @@ fn make(root: &Root, device: &Device, bind: bool) -> Result<()> {
     }
     let mode = device.file_mode.unwrap_or(0o666) & 0o1777;
     match root.make_node(&device.path, kind, mode, numbers) {
-        Err(error) if error.errno() == Some(Errno::EXIST.raw_os_error()) => {}
+        // The image's own, or one of a mount: as it is.
+        Err(error) if error.errno() == Some(Errno::EXIST.raw_os_error()) => return Ok(()),
         Err(error) if error.errno() == Some(Errno::PERM.raw_os_error()) => {
             return bind_node(root, &device.path);
         }
@@ -144,22 +149,39 @@ fn make(root: &Root, device: &Device, bind: bool) -> Result<()> {
     }
     let (uid, gid) = (device.uid.unwrap_or(0), device.gid.unwrap_or(0));
     if (uid, gid) != (0, 0) {
-        let (dir, name) = root.parent(&device.path)?;
-        rustix::fs::chownat(
-            &dir,
-            &name,
-            Some(Uid::from_raw(uid)),
-            Some(Gid::from_raw(gid)),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )
-        .on("change owner of", &device.path)?;
+        // By descriptor, once it is known to be what was made: somebody else may write to the directory.
+        let node = root.at(&device.path, OFlags::PATH | OFlags::NOFOLLOW)?;
+        let stat = rustix::fs::fstat(&node).on("stat", &device.path)?;
+        if FileType::from_raw_mode(stat.st_mode) != kind || stat.st_rdev != numbers {
+            return Err(Error::Config(format!(
+                "{} is not the device that was made there",
+                device.path.display()
+            )));
+        }
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        rustix::fs::chownat(&node, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
+            .on("change owner of", &device.path)?;
         // A change of owner takes set-id bits away, not others: the mode holds.
     }
     Ok(())
 }
 
 fn bind_node(root: &Root, path: &Path) -> Result<()> {
-    let target = root.create_file(path, 0o666)?;
+    if let Some(parent) = path.parent() {
+        root.create_dir_all(parent, 0o755)?;
+    }
+    // A link that the image put there is not followed.
+    match root.make_node(path, FileType::RegularFile, 0o666, 0) {
+        Err(error) if error.errno() == Some(Errno::EXIST.raw_os_error()) => {}
+        result => result?,
+    }
+    let target = root.at(path, OFlags::PATH | OFlags::NOFOLLOW)?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&target).on("stat", path)?.st_mode) == FileType::Symlink {
+        return Err(Error::Config(format!(
+            "device {} is a symbolic link in the container's root",
+            path.display()
+        )));
+    }
     let source = crate::program::c_string(path);
     let tree = m::clone_tree(CWD, &source, false).on("open device", path)?;
     m::attach(tree.as_fd(), target.as_fd()).on("bind device", path)

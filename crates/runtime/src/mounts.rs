@@ -91,7 +91,7 @@ impl Mounts<'_> {
                 options.data.len()
             )));
         }
-        let bind = options.bind || mount.kind == "bind";
+        let bind = options.bind;
         if options.remount {
             return self.remount(mount, &options, bind);
         }

@@ -60,6 +60,22 @@ fn attribute(name: &str) -> Option<(u64, u64)> {
     })
 }
 
+/// The access-time mode that an option only takes back.
+fn taken_back(name: &str) -> Option<u64> {
+    Some(match name {
+        "norelatime" => a::RELATIME,
+        "nostrictatime" => a::STRICTATIME,
+        "atime" => a::NOATIME,
+        _ => return None,
+    })
+}
+
+fn drop_mode(set: &mut u64, mode: u64) {
+    if *set & a::ATIME == mode {
+        *set &= !a::ATIME;
+    }
+}
+
 impl Options {
     pub(crate) fn parse(options: &[String]) -> Self {
         let mut result = Self::default();
@@ -71,6 +87,11 @@ impl Options {
 
     fn add(&mut self, option: &str) {
         if let Some((set, clear)) = attribute(option) {
+            if let Some(mode) = taken_back(option) {
+                self.relatime &= mode != a::RELATIME;
+                drop_mode(&mut self.set, mode);
+                return;
+            }
             // The later of two that contradict wins.
             self.set = self.set & !clear | set;
             self.clear = self.clear & !set | clear;
@@ -79,8 +100,14 @@ impl Options {
             }
             return;
         }
-        if let Some((set, clear)) = option.strip_prefix('r').and_then(attribute) {
-            self.recursive_set = self.recursive_set & !clear | set;
+        if let Some((name, (set, clear))) = option
+            .strip_prefix('r')
+            .and_then(|name| Some((name, attribute(name)?)))
+        {
+            match taken_back(name) {
+                Some(mode) => drop_mode(&mut self.recursive_set, mode),
+                None => self.recursive_set = self.recursive_set & !clear | set,
+            }
             self.recursive_clear = self.recursive_clear & !set | clear;
             return;
         }
@@ -265,7 +292,8 @@ mod tests {
         assert_eq!(changes("ro,rw"), Some([(0, plain | a::RDONLY), (0, a::RDONLY)]));
         assert_eq!(changes("noatime").unwrap()[1], (a::NOATIME, times));
         assert_eq!(changes("relatime").unwrap()[1], (0, times));
-        assert_eq!(changes("noatime,atime").unwrap()[1], (0, 0));
+        assert_eq!(changes("noatime,atime"), None);
+        assert_eq!(changes("strictatime,norelatime").unwrap()[1].0, a::STRICTATIME);
     }
 
     #[test]

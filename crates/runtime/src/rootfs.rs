@@ -117,7 +117,7 @@ impl<'a> Rootfs<'a> {
     pub(crate) fn devices(&self) -> Result<()> {
         let bound = self.spec.mounts.iter().any(|mount| {
             mountpoint::lexical(self.path, &mount.destination) == Path::new("dev")
-                && (mount.kind == "bind" || Options::parse(&mount.options).bind)
+                && Options::parse(&mount.options).bind
         });
         if bound {
             return Ok(());
