@@ -17,7 +17,7 @@ const NAMES: [(u64, &str); 5] = [
     (attribute::NOSYMFOLLOW, "nosymfollow"),
 ];
 
-/// Gives the bind mount that `fd` is the root of the flags of `options`, then what [`finish`] gives.
+/// Gives the bind mount that `fd` is the root of the flags of `options`, plain and recursive.
 pub(crate) fn bind(fd: BorrowedFd<'_>, options: &Options) -> Result<()> {
     if let Some([exact, careful]) = options.bind_changes() {
         match change(fd, false, exact) {
@@ -28,7 +28,7 @@ pub(crate) fn bind(fd: BorrowedFd<'_>, options: &Options) -> Result<()> {
             result => result.doing("set attributes")?,
         }
     }
-    finish(fd, options)
+    recursive(fd, options)
 }
 
 fn locked(error: io::Error, (set, clear): (u64, u64)) -> Error {
@@ -49,8 +49,8 @@ fn locked(error: io::Error, (set, clear): (u64, u64)) -> Error {
     ))
 }
 
-/// Recursive flags, then propagation, of the mount that `fd` is the root of.
-pub(crate) fn finish(fd: BorrowedFd<'_>, options: &Options) -> Result<()> {
+/// Gives the mount that `fd` is the root of, and all below it, the recursive flags of `options`.
+pub(crate) fn recursive(fd: BorrowedFd<'_>, options: &Options) -> Result<()> {
     let (set, mut clear) = (options.recursive_set, options.recursive_clear);
     // The access-time mode is one field: to set it is to clear it first.
     if set & attribute::ATIME != 0 {
@@ -59,6 +59,11 @@ pub(crate) fn finish(fd: BorrowedFd<'_>, options: &Options) -> Result<()> {
     if set | clear != 0 {
         change(fd, true, (set, clear)).doing("set recursive attributes")?;
     }
+    Ok(())
+}
+
+/// Gives the mount that `fd` is the root of the propagation of `options`: once it is attached, which may change it.
+pub(crate) fn propagate(fd: BorrowedFd<'_>, options: &Options) -> Result<()> {
     for (propagation, recursive) in &options.propagation {
         let attributes = Attributes {
             propagation: *propagation,

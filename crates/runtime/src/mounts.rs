@@ -120,7 +120,8 @@ impl Mounts<'_> {
         let path = mountpoint::lexical(self.rootfs, &mount.destination);
         let target = self.root.locate(&path)?;
         if bind {
-            return mount_flags::bind(target.as_fd(), options);
+            mount_flags::bind(target.as_fd(), options)?;
+            return mount_flags::propagate(target.as_fd(), options);
         }
         let flags = options.mount_flags() | MS_REMOUNT;
         let remounted = m::mount(
@@ -133,13 +134,14 @@ impl Mounts<'_> {
         match remounted {
             // In a user namespace the file system itself is somebody else's; the mount is ours.
             Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) && self.in_userns => {
-                mount_flags::bind(target.as_fd(), options)
+                mount_flags::bind(target.as_fd(), options)?;
             }
             result => {
                 result.doing("remount")?;
-                mount_flags::finish(target.as_fd(), options)
+                mount_flags::recursive(target.as_fd(), options)?;
             }
         }
+        mount_flags::propagate(target.as_fd(), options)
     }
 
     fn bind(&self, index: usize, mount: &Mount, options: &Options, runtime: &mut dyn Runtime) -> Result<()> {
@@ -180,7 +182,8 @@ impl Mounts<'_> {
         };
         mount_flags::bind(tree.as_fd(), options)?;
         let target = self.target(mount, &What::Bind(&tree))?;
-        m::attach(tree.as_fd(), target.as_fd()).doing("attach")
+        m::attach(tree.as_fd(), target.as_fd()).doing("attach")?;
+        mount_flags::propagate(tree.as_fd(), options)
     }
 
     fn cgroups(&self, target: BorrowedFd<'_>, options: &Options) -> Result<()> {
@@ -231,7 +234,8 @@ impl Mounts<'_> {
             crate::copy_up::copy_up(target.as_fd(), made.as_fd())?;
         }
         m::attach(made.as_fd(), target.as_fd()).doing("attach")?;
-        mount_flags::finish(made.as_fd(), &options)?;
+        mount_flags::recursive(made.as_fd(), &options)?;
+        mount_flags::propagate(made.as_fd(), &options)?;
         if late {
             self.late_readonly.push(made);
         }

@@ -90,6 +90,8 @@ impl Options {
             if let Some(mode) = taken_back(option) {
                 self.relatime &= mode != a::RELATIME;
                 drop_mode(&mut self.set, mode);
+                // It is an option all the same: flags of the mount that are not asked for go.
+                self.clear |= a::ATIME;
                 return;
             }
             // The later of two that contradict wins.
@@ -292,7 +294,7 @@ mod tests {
         assert_eq!(changes("ro,rw"), Some([(0, plain | a::RDONLY), (0, a::RDONLY)]));
         assert_eq!(changes("noatime").unwrap()[1], (a::NOATIME, times));
         assert_eq!(changes("relatime").unwrap()[1], (0, times));
-        assert_eq!(changes("noatime,atime"), None);
+        assert_eq!(changes("noatime,atime").unwrap()[1], (0, 0));
         assert_eq!(changes("strictatime,norelatime").unwrap()[1].0, a::STRICTATIME);
     }
 

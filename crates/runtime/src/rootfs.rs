@@ -6,7 +6,6 @@ use std::path::Path;
 use lighter_cgroups::Group;
 use lighter_safe_fs::Root;
 use lighter_sys::mount as m;
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::config::{Linux, Spec};
@@ -140,18 +139,16 @@ impl<'a> Rootfs<'a> {
             rustix::process::chroot(".").doing("change root")?;
             return rustix::process::chdir("/").on("enter", "/");
         }
-        let old = rustix::fs::open(
-            "/",
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .on("open", "/")?;
         self.enter()?;
+        // Unmounting the old root must not travel to the host's mounts. `prepare` made sure, but for a shared root.
+        let shared = propagation(&self.linux.rootfs_propagation)? & MS_SHARED != 0;
+        let old = shared.then(|| Root::open(Path::new("/"))).transpose()?;
         m::pivot_root(c".", c".").doing("pivot root")?;
-        // The old root now lies on top of the new one, where `.` is not it. Unmounting must not travel to the host's
-        // mounts; and what is shared in the new root stays so.
-        rustix::process::fchdir(&old).doing("enter the old root")?;
-        m::mount(None, c".", None, MS_SLAVE | MS_REC, None).doing("cut the old root off")?;
+        // The old root now lies on top of the new one, which "." still means to anything but unmount.
+        if let Some(old) = old {
+            rustix::process::fchdir(&old).doing("enter the old root")?;
+            m::mount(None, c".", None, MS_SLAVE | MS_REC, None).doing("cut the old root off")?;
+        }
         m::unmount(c".", MNT_DETACH).doing("unmount the old root")?;
         rustix::process::chdir("/").on("enter", "/")
     }

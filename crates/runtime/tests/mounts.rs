@@ -172,3 +172,138 @@ fn a_user_namespace_takes_all_that_is_mounted_below_or_nothing() {
         "{text}"
     );
 }
+
+#[test]
+fn propagation_is_as_asked_for_with_and_without_a_user_namespace() {
+    for user in [false, true] {
+        let host = Host::new();
+        fs::create_dir_all(host.path("source")).unwrap();
+        let script = "grep ' /m/' /proc/self/mountinfo";
+        let mut config = host.config(&["sh", "-c", script]);
+        if user {
+            user_namespace(&host, &mut config);
+        }
+        for name in ["shared", "slave", "private", "unbindable"] {
+            add(
+                &mut config,
+                mount(
+                    "",
+                    host.path("source"),
+                    &format!("/m/{name}"),
+                    &format!("bind,{name}"),
+                ),
+            );
+        }
+        let lines = run(&host, &config);
+        let shown: Vec<String> = lines
+            .iter()
+            .map(|line| {
+                let (left, _) = line.split_once(" - ").unwrap();
+                let fields: Vec<&str> = left.split(' ').collect();
+                let how = fields.get(6).map_or("", |how| how.split(':').next().unwrap());
+                format!("{} {how}", fields[4])
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "/m/shared shared",
+                "/m/slave ",
+                "/m/private ",
+                "/m/unbindable unbindable"
+            ],
+            "user namespace: {user}"
+        );
+    }
+}
+
+#[test]
+fn a_bind_mount_has_the_flags_asked_for() {
+    let flags = |user: bool, options: &str| {
+        let host = Host::new();
+        fs::create_dir_all(host.path("source")).unwrap();
+        let script = "while read a where b c; do [ $where = /m ] && echo $c; done < /proc/mounts; true";
+        let mut config = host.config(&["sh", "-c", script]);
+        if user {
+            user_namespace(&host, &mut config);
+        }
+        add(&mut config, mount("", host.path("source"), "/m", options));
+        host.write(&config);
+        let source = host.path("source").display().to_string();
+        let output = host.run(&format!(
+            "mount -t tmpfs -o nodev,noexec tmpfs '{source}'; runc run c 2>&1"
+        ));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let known = ["ro", "nosuid", "nodev", "noexec", "noatime", "nosymfollow"];
+        if !output.status.success() {
+            return text;
+        }
+        let found: Vec<&str> = text
+            .trim()
+            .split([',', ' '])
+            .filter(|flag| known.contains(flag))
+            .collect();
+        found.join(",")
+    };
+    assert_eq!(flags(false, "bind"), "nodev,noexec");
+    // Exactly what is asked for, as runc, crun and mount(8) do it.
+    assert_eq!(flags(false, "bind,ro"), "ro");
+    assert_eq!(
+        flags(false, "bind,ro,nosuid,noatime,nosymfollow"),
+        "ro,nosuid,noatime,nosymfollow"
+    );
+    assert_eq!(flags(false, "bind,dev"), "");
+    assert_eq!(flags(false, "bind,rnosuid,rro"), "ro,nosuid,nodev,noexec");
+    // In a user namespace the flags of the host's mount stay; to be rid of them is refused.
+    assert_eq!(flags(true, "bind,ro"), "ro,nodev,noexec");
+    assert_eq!(flags(true, "bind,nosuid"), "nosuid,nodev,noexec");
+    let text = flags(true, "bind,dev");
+    assert!(text.contains("cannot clear locked flags nodev"), "{text}");
+}
+
+#[test]
+fn a_tmpfs_has_the_mode_of_what_it_covers() {
+    let host = Host::new();
+    let there = host.path("rootfs/there");
+    fs::create_dir(&there).unwrap();
+    fs::set_permissions(&there, std::os::unix::fs::PermissionsExt::from_mode(0o710)).unwrap();
+    let mut config = host.config(&["stat", "-c", "%a", "/there", "/there/given", "/not/there"]);
+    add(&mut config, mount("tmpfs", "tmpfs", "/there", ""));
+    add(&mut config, mount("tmpfs", "tmpfs", "/there/given", "mode=1500"));
+    add(&mut config, mount("tmpfs", "tmpfs", "/not/there", ""));
+    assert_eq!(run(&host, &config), ["710", "1500", "1777"]);
+}
+
+#[test]
+fn sources_and_destinations_may_be_relative_and_links_lead_inside() {
+    let host = Host::new();
+    fs::write(host.path("file"), "content\n").unwrap();
+    std::os::unix::fs::symlink("/made/here", host.path("rootfs/link")).unwrap();
+    let mut config = host.config(&["cat", "/rel/file", "/made/here", "/inroot"]);
+    add(&mut config, mount("", "file", "rel/file", "bind,ro"));
+    add(&mut config, mount("", "file", "/link", "bind"));
+    let inside = host.path("rootfs/inroot").display().to_string();
+    add(&mut config, mount("", "file", &inside, "bind"));
+    host.write(&config);
+    assert_eq!(host.ok("b=$PWD; cd /; runc run -b $b c"), "content\n".repeat(3));
+    for (mount, expected) in [
+        (mount("", "file", "/", "bind"), "on the top of rootfs"),
+        (
+            mount("tmpfs", "tmpfs", "/m", &format!("x={}", "y".repeat(5000))),
+            "the kernel takes 4095",
+        ),
+        (
+            mount("", "file", "/m", "bind,size=4k"),
+            "cannot have any filesystem-specific options",
+        ),
+        (
+            mount("nofs", "x", "/m", ""),
+            "mount a file system of the type nofs: no such device",
+        ),
+    ] {
+        let mut config = host.config(&["true"]);
+        add(&mut config, mount);
+        let text = refused(&host, &config);
+        assert!(text.contains(expected), "{expected:?} in {text}");
+    }
+}
