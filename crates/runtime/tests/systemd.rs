@@ -80,7 +80,7 @@ fn a_container_is_a_scope_with_its_limits() {
             "strict",
             "inactive-or-failed",
             "7s",
-            "9",
+            "10",
             "67108864",
             "0",
             "64",

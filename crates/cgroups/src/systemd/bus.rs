@@ -180,22 +180,18 @@ impl Connection {
 }
 
 impl Connection {
-    /// Waits until the job of stopping `unit` has ended, or the unit is forgotten: one that dies by itself meanwhile may
-    /// take its job along without a word. Not for ever: what is left in the group tells whether it was stopped.
+    /// From now on a silence of two seconds is an error.
+    pub(super) fn be_impatient(&mut self) -> Result<(), Error> {
+        Ok(self.stream.set_read_timeout(Some(Duration::from_secs(2)))?)
+    }
+
+    /// Waits until the job of stopping `unit` has ended, or the unit is forgotten.
     pub(super) fn stopped(&mut self, unit: &str, answer: &Message) -> Result<(), Error> {
         let job = answer.body().string()?;
-        self.stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         while !self.ended.iter().any(|(ended, _)| *ended == job || ended == unit) {
-            match self.hear() {
-                Err(Error::Talk(error))
-                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
-                {
-                    break;
-                }
-                heard => drop(heard?),
-            }
+            self.hear()?;
         }
-        Ok(self.stream.set_read_timeout(Some(PATIENCE))?)
+        Ok(())
     }
 }
 
