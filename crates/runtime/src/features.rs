@@ -56,7 +56,11 @@ pub(crate) fn list(root: &Path, format: &str, quiet: bool) -> Result<String> {
             let text = if states.is_empty() {
                 "null".to_owned()
             } else {
-                json!(states).to_string()
+                serde_json::to_string(&states).map_err(|source| Error::Parse {
+                    path: "output".into(),
+                    field: String::new(),
+                    source,
+                })?
             };
             Ok(text + "\n")
         }
@@ -136,7 +140,7 @@ pub(crate) fn ps(record: &Record, format: &str, arguments: &[String]) -> Result<
 //= https://github.com/opencontainers/runtime-spec/blob/v1.3.0/features.md
 pub(crate) fn features() -> String {
     let capabilities: Vec<String> = caps::names().collect();
-    let namespaces: Vec<&str> = namespaces::names().filter(|name| *name != "time").collect();
+    let namespaces: Vec<&str> = namespaces::names().collect();
     use lighter_seccomp::known;
     let features = json!({
         "ociVersionMin": "1.0.0",
@@ -159,9 +163,14 @@ pub(crate) fn features() -> String {
             "selinux": {"enabled": false},
             "intelRdt": {"enabled": false},
             "netDevices": {"enabled": true},
-            "mountExtensions": {"idmap": {"enabled": false}},
+            "mountExtensions": {"idmap": {"enabled": true}},
+            "netDevices": {"enabled": true},
         },
-        "annotations": {"org.opencontainers.runc.version": env!("CARGO_PKG_VERSION")},
+        "annotations": {
+            "org.opencontainers.runc.version": VERSION,
+            "org.opencontainers.runc.checkpoint.enabled": "true",
+        },
+        "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property.", "org.criu.config"],
     });
     format!("{features:#}\n")
 }

@@ -1,0 +1,131 @@
+//! The command line as callers of runc know it: usage errors, exit codes, log lines, outputs.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use common::{Host, words};
+use serde_json::Value;
+
+/// Arguments, exit code, what stdout begins with, the plain words of the error. All as runc 1.3 has them; its help texts
+/// are its own.
+const LINES: &[(&str, i32, &str, &str)] = &[
+    (
+        "",
+        0,
+        "NAME:\n   lighter-runc - Open Container Initiative runtime\n",
+        "",
+    ),
+    ("--help", 0, "NAME:\n", ""),
+    ("help kill", 0, "NAME:\n   lighter-runc kill - ", ""),
+    ("run --help", 0, "NAME:\n   lighter-runc run - ", ""),
+    ("-v", 0, "lighter-runc version ", ""),
+    ("nope", 3, "", "No help topic for 'nope'"),
+    ("help nope", 3, "", "No help topic for 'nope'"),
+    (
+        "--nope",
+        1,
+        "Incorrect Usage. flag provided but not defined: -nope\n\nNAME:",
+        "flag provided but not defined: -nope",
+    ),
+    (
+        "run --nope x",
+        1,
+        "Incorrect Usage: flag provided but not defined: -nope\n\nNAME:",
+        "flag provided but not defined: -nope",
+    ),
+    (
+        "run",
+        1,
+        "Incorrect Usage.\n\nNAME:",
+        "RUNC: \"run\" requires exactly 1 argument(s)",
+    ),
+    (
+        "state a b",
+        1,
+        "Incorrect Usage.\n\nNAME:",
+        "RUNC: \"state\" requires exactly 1 argument(s)",
+    ),
+    (
+        "kill",
+        1,
+        "Incorrect Usage.\n\nNAME:",
+        "RUNC: \"kill\" requires a minimum of 1 argument(s)",
+    ),
+    (
+        "kill a b c",
+        1,
+        "Incorrect Usage.\n\nNAME:",
+        "RUNC: \"kill\" requires a maximum of 2 argument(s)",
+    ),
+    (
+        "spec a",
+        1,
+        "Incorrect Usage.\n\nNAME:",
+        "RUNC: \"spec\" requires exactly 0 argument(s)",
+    ),
+    ("kill nope", 1, "", "container does not exist"),
+    ("update nope", 1, "", "container does not exist"),
+    ("pause nope", 1, "", "container does not exist"),
+    ("delete nope", 1, "", "container does not exist"),
+    ("delete nope --force", 0, "", ""),
+    ("exec nope true", 255, "", "exec failed: container does not exist"),
+    ("--log-format xml state a", 1, "", "invalid log-format: xml"),
+    (
+        "--log /nope/x list",
+        1,
+        "",
+        "open /nope/x: no such file or directory",
+    ),
+    (
+        "--root / list",
+        1,
+        "",
+        "Option --root argument should not be set to /",
+    ),
+    ("list -q", 0, "", ""),
+    ("list -f json", 0, "null\n", ""),
+];
+
+#[test]
+fn usage_errors_and_exit_codes_are_runcs() {
+    let host = Host::new();
+    for (line, code, out, error) in LINES {
+        let output = host.run(&format!("$RUNC {line}"));
+        assert_eq!(output.status.code(), Some(*code), "{line}: {}", words(&output));
+        assert!(
+            String::from_utf8_lossy(&output.stdout).starts_with(out),
+            "{line}: {}",
+            words(&output)
+        );
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if error.is_empty() {
+            assert_eq!(said, "", "{line}");
+            continue;
+        }
+        let error = error.replace("RUNC", &common::program().display().to_string());
+        let expected = format!("level=error msg={}\n", serde_json::to_string(&error).unwrap());
+        assert!(
+            said.starts_with("time=\"") && said.ends_with(&expected),
+            "{line}: {said}"
+        );
+    }
+}
+
+#[test]
+fn the_log_has_the_line_and_stderr_the_words() {
+    let host = Host::new();
+    let text = host
+        .ok("$RUNC --log /run/l --log-format json state c 2>&1; $RUNC --log /run/l state c 2>&1; cat /run/l");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[..2], ["container does not exist"; 2]);
+    let line: Value = serde_json::from_str(lines[2]).unwrap();
+    assert_eq!(
+        (&line["level"], &line["msg"]),
+        (&"error".into(), &"container does not exist".into())
+    );
+    assert!(
+        lines[3].ends_with("level=error msg=\"container does not exist\""),
+        "{text}"
+    );
+}
