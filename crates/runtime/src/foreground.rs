@@ -22,7 +22,10 @@ pub(crate) fn run(mut options: create::Options, spec: &Spec, detach: bool, keep:
     let relay = relay::Relay::new(terminal && options.console_socket.is_none(), &options.root)?;
     options.console_socket = options.console_socket.or(relay.socket().map(Into::into));
     let created = create::create(&options, spec)?;
-    let result = started(&created).and_then(|()| relay.until_exit(created.pidfd.as_fd()));
+    let taken = relay.take();
+    let result = started(&created)
+        .and(taken)
+        .and_then(|()| relay.until_exit(created.pidfd.as_fd()));
     let code = result.and_then(|()| wait(created.record.pid));
     if !keep {
         let removed = commands::delete(&created.home, true);

@@ -16,6 +16,8 @@ use crate::error::{Context, Result};
 pub(crate) struct Relay {
     listener: Option<(OwnedFd, PathBuf)>,
     signals: SignalFd,
+    /// The terminal, once it is received.
+    master: std::cell::OnceCell<Option<OwnedFd>>,
 }
 
 const SIGCHLD: i32 = 17;
@@ -29,7 +31,11 @@ impl Relay {
     pub(crate) fn new(terminal: bool, root: &Path) -> Result<Self> {
         let signals = SignalFd::new(&PASSED_ON).doing("catch signals")?;
         let listener = if terminal { Some(listen(root)?) } else { None };
-        Ok(Self { listener, signals })
+        Ok(Self {
+            listener,
+            signals,
+            master: std::cell::OnceCell::new(),
+        })
     }
 
     /// Where the terminal is to be sent.
@@ -37,8 +43,11 @@ impl Relay {
         self.listener.as_ref().map(|(_, path)| path.as_path())
     }
 
-    /// Relays until the process has exited and its terminal is drained.
-    pub(crate) fn until_exit(&self, pidfd: BorrowedFd<'_>) -> Result<()> {
+    /// Takes the terminal, which has been sent, before the process writes its first line.
+    pub(crate) fn take(&self) -> Result<()> {
+        if self.master.get().is_some() {
+            return Ok(());
+        }
         let master = match &self.listener {
             Some((listener, path)) => {
                 // It has been sent already: the process is ready.
@@ -51,12 +60,21 @@ impl Relay {
             }
             None => None,
         };
-        let before = master.as_ref().and_then(|_| raw_mode());
         if let Some(master) = &master {
             leave_line_ends(master);
             copy_size(master);
         }
-        let result = self.relay(pidfd, master.as_ref());
+        // Empty until now, as was just seen.
+        let _ = self.master.set(master);
+        Ok(())
+    }
+
+    /// Relays until the process has exited and its terminal is drained.
+    pub(crate) fn until_exit(&self, pidfd: BorrowedFd<'_>) -> Result<()> {
+        self.take()?;
+        let master = self.master.get().and_then(Option::as_ref);
+        let before = master.as_ref().and_then(|_| raw_mode());
+        let result = self.relay(pidfd, master);
         if let Some(before) = before {
             // Our own terminal may be gone; nothing to do about it.
             let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &before);
