@@ -8,6 +8,7 @@ use crate::arguments::Parsed;
 use crate::error::{Error, Result};
 use crate::flags::{self, Command, GLOBAL};
 use crate::log::{self, Log};
+use crate::passed::Passed;
 use crate::state::{Home, Record, Status};
 use crate::{
     checkpoint, clock, commands, create, events, exec, features, foreground, group, help, seal, update,
@@ -327,7 +328,11 @@ impl Caller<'_> {
             pid_file: self.path(parsed, "pid-file"),
             console_socket: self.path(parsed, "console-socket"),
             pidfd_socket: self.path(parsed, "pidfd-socket"),
-            preserve_fds: parsed.number("preserve-fds")?.unwrap_or(0),
+            passed: Passed::new(
+                parsed.number("preserve-fds")?.unwrap_or(0),
+                self.variable("LISTEN_FDS"),
+                self.variable("LISTEN_PID"),
+            )?,
             no_pivot: parsed.is_set("no-pivot"),
             no_new_keyring: parsed.is_set("no-new-keyring"),
             now: clock::rfc3339(self.input.now),
@@ -391,7 +396,9 @@ impl Caller<'_> {
             pid_file: self.path(parsed, "pid-file"),
             console_socket: self.path(parsed, "console-socket"),
             pidfd_socket: self.path(parsed, "pidfd-socket"),
-            preserve_fds: parsed.number("preserve-fds")?.unwrap_or(0),
+            passed: Passed::new(parsed.number("preserve-fds")?.unwrap_or(0), None, None)?,
+            apparmor: parsed.value("apparmor").map(str::to_owned),
+            label: parsed.value("process-label").map(str::to_owned),
             ignore_paused: parsed.is_set("ignore-paused"),
             cgroups: parsed.values("cgroup"),
         };

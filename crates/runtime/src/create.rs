@@ -16,11 +16,12 @@ use crate::init::{self, Birth};
 use crate::namespaces::{self, Namespaces};
 use crate::netdev;
 use crate::notify::{Agent, Listened};
+use crate::passed::Passed;
 use crate::sources::Sources;
 use crate::stage::Stage;
 use crate::state::{FIFO, FILTER, Home, Record, Status, process_times};
 use crate::sync::{Channel, Said};
-use crate::{console, group, hooks, identity, json, log};
+use crate::{console, group, hooks, identity, json, labels, log};
 
 /// What `create` and `run` are asked for.
 #[derive(Debug, Default)]
@@ -31,7 +32,7 @@ pub(crate) struct Options {
     pub(crate) pid_file: Option<PathBuf>,
     pub(crate) console_socket: Option<PathBuf>,
     pub(crate) pidfd_socket: Option<PathBuf>,
-    pub(crate) preserve_fds: u32,
+    pub(crate) passed: Passed,
     pub(crate) no_pivot: bool,
     pub(crate) no_new_keyring: bool,
     /// The time now, RFC 3339.
@@ -79,12 +80,7 @@ pub(crate) fn validate(spec: &Spec, options: &Options) -> Result<()> {
             spec.oci_version
         )));
     }
-    if !process.apparmor_profile.is_empty() && process.apparmor_profile != "unconfined" {
-        return refuse("apparmor is not enabled on the system");
-    }
-    if !process.selinux_label.is_empty() {
-        return refuse("selinux label is specified in config, but selinux is disabled or not supported");
-    }
+    labels::check(process)?;
     if let Some(hooks) = &spec.hooks {
         hooks::check(hooks)?;
     }
@@ -98,7 +94,9 @@ pub(crate) fn validate(spec: &Spec, options: &Options) -> Result<()> {
             }
         }
         if linux.intel_rdt.is_some() {
-            return refuse("intelRdt is specified in config, but Intel RDT is not supported or enabled");
+            return refuse(
+                "linux.intelRdt: intelRdt is specified in config, but Intel RDT is not supported or enabled",
+            );
         }
         let relative = linux
             .masked_paths
@@ -217,6 +215,7 @@ impl<'a> Made<'a> {
         };
         let mut record = self.record(options, spec, linux, &rootfs, &group);
         record.inherited = inherited;
+        record.no_new_keyring = options.no_new_keyring;
         let agent = match (&linux.seccomp, &filter) {
             (Some(profile), Some(filter)) if filter.has_listener() => {
                 let agent = Agent::new(profile, &options.bundle);
@@ -295,7 +294,7 @@ impl<'a> Made<'a> {
                     console: console.as_ref(),
                     no_pivot: options.no_pivot,
                     no_new_keyring: options.no_new_keyring,
-                    preserve_fds: options.preserve_fds,
+                    passed: options.passed,
                     state: &state,
                 };
                 init::run(&birth, theirs)

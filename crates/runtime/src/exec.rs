@@ -15,9 +15,10 @@ use crate::config::Process;
 use crate::create::{process_of, write_pid_file};
 use crate::error::{Context, Error, Result};
 use crate::notify::Listened;
+use crate::passed::Passed;
 use crate::state::{FILTER, Home, Record, Status};
 use crate::sync::{Channel, Said};
-use crate::{console, identity, ids, json, namespaces, program, stage};
+use crate::{console, identity, ids, json, labels, namespaces, program, stage};
 
 /// What `exec` is asked for.
 #[derive(Debug, Default)]
@@ -38,7 +39,9 @@ pub(crate) struct Options {
     pub(crate) pid_file: Option<PathBuf>,
     pub(crate) console_socket: Option<PathBuf>,
     pub(crate) pidfd_socket: Option<PathBuf>,
-    pub(crate) preserve_fds: u32,
+    pub(crate) passed: Passed,
+    pub(crate) apparmor: Option<String>,
+    pub(crate) label: Option<String>,
     pub(crate) ignore_paused: bool,
     /// Groups below the container's to be in: `PATH` or `CONTROLLER,...:PATH`.
     pub(crate) cgroups: Vec<String>,
@@ -64,6 +67,12 @@ pub(crate) fn process(options: &Options, record: &Record) -> Result<Process> {
     process.terminal = options.tty;
     process.env.extend(options.env.iter().cloned());
     process.no_new_privileges |= options.no_new_privs;
+    if let Some(profile) = options.apparmor.as_ref().filter(|profile| !profile.is_empty()) {
+        process.apparmor_profile.clone_from(profile);
+    }
+    if let Some(label) = options.label.as_ref().filter(|label| !label.is_empty()) {
+        process.selinux_label.clone_from(label);
+    }
     if let Some(cwd) = &options.cwd {
         process.cwd.clone_from(cwd);
     }
@@ -96,7 +105,15 @@ pub(crate) fn process(options: &Options, record: &Record) -> Result<Process> {
 }
 
 /// Starts the process. On failure nothing of it is left.
-pub(crate) fn exec(options: &Options, home: &Home, record: &Record, process: &Process) -> Result<Started> {
+///
+/// `ready` is called when the process has everything, its terminal sent too, and before it begins.
+pub(crate) fn exec(
+    options: &Options,
+    home: &Home,
+    record: &Record,
+    process: &Process,
+    ready: impl FnOnce() -> Result<()>,
+) -> Result<Started> {
     match home.status(record) {
         Status::Stopped => return Err(Error::State("cannot exec in a stopped container".into())),
         Status::Creating => {
@@ -117,6 +134,7 @@ pub(crate) fn exec(options: &Options, home: &Home, record: &Record, process: &Pr
     if !process.cwd.is_absolute() {
         return Err(Error::Config("Cwd must be an absolute path".into()));
     }
+    labels::check(process)?;
     identity::check_limits(&process.rlimits)?;
     let attributes = Attributes::new(process, &record.inherited, true)?;
     let init = lighter_sys::pidfd::open(record.pid).doing("open the container's process")?;
@@ -164,7 +182,8 @@ pub(crate) fn exec(options: &Options, home: &Home, record: &Record, process: &Pr
         staged: ids::ordinary() && kinds & ns::USER != 0,
         filter: filter.as_ref(),
         console: console.as_ref(),
-        preserve_fds: options.preserve_fds,
+        passed: options.passed,
+        keyring: (!record.no_new_keyring).then_some(&record.id),
     };
 
     let (ours, theirs) = Channel::pair()?;
@@ -228,6 +247,7 @@ pub(crate) fn exec(options: &Options, home: &Home, record: &Record, process: &Pr
                 }
             }
         }
+        ready()?;
         if let Some(socket) = &pidfd_socket {
             lighter_sys::fdpass::send(socket, b"pidfd", &[started.pidfd.as_fd()]).doing("send the pidfd")?;
         }
@@ -301,7 +321,9 @@ struct Birth<'a> {
     staged: bool,
     filter: Option<&'a Filter>,
     console: Option<&'a OwnedFd>,
-    preserve_fds: u32,
+    passed: Passed,
+    /// Whose session keyring it joins.
+    keyring: Option<&'a String>,
 }
 
 impl Birth<'_> {
@@ -320,12 +342,17 @@ impl Birth<'_> {
     fn prepare(&self, channel: &Channel) -> Result<(PathBuf, Strings, Strings)> {
         let process = self.process;
         rustix::process::setsid().doing("start a session")?;
+        identity::reset_signals();
         if let Some(score) = process.oom_score_adj
             && !self.staged
         {
             identity::oom_score("self", score)?;
         }
-        let _ = p::new_session_keyring(c"_ses");
+        labels::apply(process)?;
+        if let Some(id) = self.keyring {
+            // As in `init`; made readable for this by the first process.
+            let _ = p::new_session_keyring(&program::c_string(format!("_ses.{id}")), false);
+        }
         for tasks in self.joins {
             rustix::io::write(tasks, b"0").doing("join cgroup")?;
         }
@@ -344,8 +371,7 @@ impl Birth<'_> {
             console::set_up(socket.as_fd(), process.console_size, process.user.uid, false)?;
         }
         identity::own_stdio(process.user.uid);
-        p::reset_signals();
-        lighter_sys::descriptors::close_on_exec_from(3 + self.preserve_fds)
+        lighter_sys::descriptors::close_on_exec_from(3 + self.passed.all)
             .doing("mark descriptors close-on-exec")?;
         let environment = program::environment(&process.env, process.user.uid)?;
         identity::assume(process, self.attributes, self.filter, in_userns, channel)?;

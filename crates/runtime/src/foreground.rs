@@ -19,8 +19,9 @@ pub(crate) fn run(mut options: create::Options, spec: &Spec, detach: bool, keep:
         return started(&created).map(|()| 0);
     }
     lighter_sys::process::set_subreaper().doing("become a subreaper")?;
-    let relay = relay::Relay::new(terminal && options.console_socket.is_none(), &options.root)?;
-    options.console_socket = options.console_socket.or(relay.socket().map(Into::into));
+    no_socket(options.console_socket.as_ref())?;
+    let relay = relay::Relay::new(terminal, &options.root)?;
+    options.console_socket = relay.socket().map(Into::into);
     let created = create::create(&options, spec)?;
     let taken = relay.take();
     let result = started(&created)
@@ -57,6 +58,16 @@ pub(crate) fn restore(
     code.and_then(|code| removed.map(|()| code))
 }
 
+/// Who stays holds the terminal itself.
+fn no_socket(given: Option<&std::path::PathBuf>) -> Result<()> {
+    match given {
+        None => Ok(()),
+        Some(_) => Err(Error::Config(
+            "cannot use console socket if runc will not detach or allocate tty".into(),
+        )),
+    }
+}
+
 fn started(created: &create::Created) -> Result<()> {
     let result = commands::let_go(&created.home, &created.record);
     if result.is_err() {
@@ -69,15 +80,16 @@ fn started(created: &create::Created) -> Result<()> {
 pub(crate) fn exec(mut options: exec_::Options, home: &Home, record: &Record, detach: bool) -> Result<u8> {
     let process: Process = exec_::process(&options, record)?;
     if detach {
-        exec_::exec(&options, home, record, &process)?;
+        if !process.terminal {
+            no_socket(options.console_socket.as_ref())?;
+        }
+        exec_::exec(&options, home, record, &process, || Ok(()))?;
         return Ok(0);
     }
-    let relay = relay::Relay::new(
-        process.terminal && options.console_socket.is_none(),
-        &options.root,
-    )?;
-    options.console_socket = options.console_socket.or(relay.socket().map(Into::into));
-    let started = exec_::exec(&options, home, record, &process)?;
+    no_socket(options.console_socket.as_ref())?;
+    let relay = relay::Relay::new(process.terminal, &options.root)?;
+    options.console_socket = relay.socket().map(Into::into);
+    let started = exec_::exec(&options, home, record, &process, || relay.take())?;
     relay.until_exit(started.pidfd.as_fd())?;
     wait(started.pid)
 }

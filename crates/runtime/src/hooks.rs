@@ -51,15 +51,21 @@ pub(crate) fn check(hooks: &Hooks) -> Result<()> {
 
 /// Runs `hooks` one after the other with `state` (the OCI state document) on their stdin. The first that fails ends it.
 pub(crate) fn run(kind: &'static str, hooks: &[Hook], state: &[u8], around: Surroundings<'_>) -> Result<()> {
-    for (number, hook) in hooks.iter().enumerate() {
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    // Of a hook that closes its stdin.
+    let before = lighter_sys::process::ignore_broken_pipes(true);
+    let result = hooks.iter().enumerate().try_for_each(|(number, hook)| {
         one(hook, state, around).map_err(|reason| Error::Hook {
             kind,
             number,
             path: hook.path.clone(),
             reason,
-        })?;
-    }
-    Ok(())
+        })
+    });
+    lighter_sys::process::ignore_broken_pipes(before);
+    result
 }
 
 fn one(hook: &Hook, state: &[u8], around: Surroundings<'_>) -> std::result::Result<(), String> {

@@ -203,6 +203,27 @@ fn inside() -> Result<()> {
     }
 }
 
+/// Forgets what our caller made of signals. While `/proc` is the host's: what is ignored stands there, and asking for each
+/// signal would be ten times the calls.
+pub(crate) fn reset_signals() {
+    p::reset_ignored(ignored_signals().unwrap_or(u32::MAX));
+}
+
+/// The 31st field of `/proc/PID/stat` after the name (`proc_pid_stat(5)`): signals 1 to 31.
+fn ignored_signals() -> Option<u32> {
+    let file = rustix::fs::open(
+        "/proc/self/stat",
+        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )
+    .ok()?;
+    let mut buffer = [0; 1024];
+    let length = rustix::io::read(&file, &mut buffer).ok()?;
+    let text = std::str::from_utf8(&buffer[..length]).ok()?;
+    let (_, rest) = text.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(30)?.parse().ok()
+}
+
 /// Gives stdio to the user, so that `/dev/stdout` can be opened again. What is not a file of ours stays.
 pub(crate) fn own_stdio(uid: u32) {
     if uid == 0 {

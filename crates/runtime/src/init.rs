@@ -15,9 +15,10 @@ use crate::error::{Context, Error, Result};
 use crate::mounts::Runtime;
 use crate::namespaces::Namespaces;
 use crate::netdev::{self, Moving};
+use crate::passed::Passed;
 use crate::rootfs::Rootfs;
 use crate::sync::Channel;
-use crate::{hooks, identity, program};
+use crate::{hooks, identity, labels, program};
 
 /// Exit code of a process that failed where nobody listens any more, as runc's.
 const LOST: i32 = 255;
@@ -43,7 +44,7 @@ pub(crate) struct Birth<'a> {
     pub(crate) console: Option<&'a OwnedFd>,
     pub(crate) no_pivot: bool,
     pub(crate) no_new_keyring: bool,
-    pub(crate) preserve_fds: u32,
+    pub(crate) passed: Passed,
     /// The OCI state for hooks inside, with a place for the pid.
     pub(crate) state: &'a dyn Fn(&'static str, i32) -> Vec<u8>,
 }
@@ -109,6 +110,7 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         p::set_dumpable(false).doing("set dumpable")?;
     }
     rustix::process::setsid().doing("start a session")?;
+    identity::reset_signals();
     // Modes of nodes and mount points are meant as they are written.
     rustix::process::umask(rustix::fs::Mode::empty());
     if let Some(score) = process.oom_score_adj
@@ -118,7 +120,7 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
     }
     if !birth.no_new_keyring {
         // Kernels without keyrings, or filters around us, refuse: runc goes on too.
-        let _ = p::new_session_keyring(&program::c_string(format!("_ses.{}", birth.id)));
+        let _ = p::new_session_keyring(&program::c_string(format!("_ses.{}", birth.id)), true);
     }
     let mut runtime = Link {
         channel,
@@ -148,6 +150,7 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         runtime.join_cgroup()?;
         netdev::receive(birth.devices)?;
         run_hooks(birth, channel, Some(&root))?;
+        labels::apply(process)?;
         root.pivot(birth.no_pivot)?;
         if let Some(socket) = birth.console {
             crate::console::set_up(socket.as_fd(), process.console_size, process.user.uid, true)?;
@@ -160,6 +163,7 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         runtime.join_cgroup()?;
         netdev::receive(birth.devices)?;
         run_hooks(birth, channel, None)?;
+        labels::apply(process)?;
         rustix::process::chdir(birth.rootfs).on("enter", birth.rootfs)?;
         if !birth.namespaces.has(ns::MOUNT) {
             rustix::process::chroot(".").on("change root to", birth.rootfs)?;
@@ -172,11 +176,11 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         crate::sysctl::set(&linux.sysctl)?;
     }
     identity::own_stdio(process.user.uid);
-    p::reset_signals();
     // Before the filter and the change of user, which may forbid either.
-    lighter_sys::descriptors::close_on_exec_from(3 + birth.preserve_fds)
+    lighter_sys::descriptors::close_on_exec_from(3 + birth.passed.all)
         .doing("mark descriptors close-on-exec")?;
-    let environment = program::environment(&process.env, process.user.uid)?;
+    let mut environment = program::environment(&process.env, process.user.uid)?;
+    environment.extend(birth.passed.variables());
     identity::assume(
         process,
         birth.attributes,

@@ -51,6 +51,9 @@ pub(crate) struct Record {
     pub(crate) poststart: Vec<Hook>,
     pub(crate) poststop: Vec<Hook>,
     pub(crate) seccomp_flags: Option<u32>,
+    /// Later processes keep their caller's keyring too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) no_new_keyring: bool,
     /// Whom calls of later processes are told to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) seccomp_agent: Option<Agent>,

@@ -162,6 +162,10 @@ fn nothing_is_waited_for_but_the_hook() {
         ],
     });
     host.write(&config);
+    // Nor does a hook that does not want its state end the process that runs it.
+    config["hooks"]["createContainer"] = json!([shell("exec 0<&-; sleep 0.1")]);
+    config["hooks"]["startContainer"] = json!([shell("exec 0<&-; sleep 0.1")]);
+    host.write(&config);
     assert_eq!(host.ok("runc run c"), "ran\n");
     let length: usize = fs::read_to_string(&log).unwrap().trim().parse().unwrap();
     assert!(length > 1 << 20, "{length}");

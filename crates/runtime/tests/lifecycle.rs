@@ -174,11 +174,11 @@ fn a_failed_create_leaves_nothing_and_says_why() {
     );
     check(
         &|c| c["hooks"] = json!({"createRuntime": [{"path": "/bin/false"}]}),
-        "createRuntime hook #0: /bin/false: exit status 1",
+        "error running createRuntime hook #0: /bin/false: exit status 1",
     );
     check(
         &|c| c["hooks"] = json!({"createContainer": [{"path": "/bin/false"}]}),
-        "createContainer hook",
+        "error running createContainer hook #0: /bin/false",
     );
     check(&|c| c["process"]["terminal"] = json!(true), "cannot allocate tty");
     check(&|c| c["ociVersion"] = json!("2.0"), "unsupported ociVersion");

@@ -94,3 +94,149 @@ fn cve_2016_9962_a_joining_process_cannot_be_looked_into() {
     assert_ne!(read("tried"), "", "nobody was met");
     assert_eq!(read("seen"), "");
 }
+
+/// Signals that our caller ignores or blocks, its environment, its umask, its limits of processors: nothing of it is the
+/// container's.
+#[test]
+fn nothing_of_the_callers_state_leaks() {
+    let host = Host::new();
+    symlink("busybox", host.path("rootfs/bin/tr")).unwrap();
+    let script = "grep -E '^(SigIgn|SigBlk|Umask|ShdPnd)' /proc/self/status | tr -d '\\t\\n'; echo; tr '\\0' '\\n' < /proc/$$/environ; true\n";
+    fs::write(host.path("rootfs/check"), script).unwrap();
+    let mut config = host.config(&["sh", "-c", ". /check > /tmp/out; sleep 100"]);
+    config["process"]["env"] = json!(["PATH=/bin"]);
+    host.write(&config);
+    let text = host.ok(
+        "trap '' HUP INT QUIT PIPE TERM USR1 USR2 TSTP TTIN TTOU ALRM; umask 0; export SECRET=1; runc run -d c; within 'grep -q HOME rootfs/tmp/out'; \
+         cat rootfs/tmp/out; runc exec c sh /check; runc delete -f c",
+    );
+    // Signals 32 and 33 are the C library's own: it lets nobody set them, and who uses them sets them first.
+    let text = text.replace("SigIgn:0000000180000000", "SigIgn:0000000000000000");
+    let clean = "Umask:0022ShdPnd:0000000000000000SigBlk:0000000000000000SigIgn:0000000000000000";
+    let environment = ["PATH=/bin", "HOME=/root"];
+    assert_eq!(
+        text.lines().collect::<Vec<_>>(),
+        [
+            clean,
+            environment[0],
+            environment[1],
+            clean,
+            environment[0],
+            environment[1]
+        ]
+    );
+}
+
+/// The session keyring is the container's own, and later processes share it.
+#[test]
+fn the_session_keyring_is_the_containers() {
+    let host = Host::new();
+    let mut config = host.config(&["sh", "-c", "cat /proc/keys > /tmp/keys; sleep 100"]);
+    config["linux"]["maskedPaths"] = json!([]);
+    host.write(&config);
+    let text = host.ok(
+        "runc run -d c; within 'grep -q _ses rootfs/tmp/keys'; grep -c '_ses.c' rootfs/tmp/keys; runc exec c cat /proc/keys > /run/later; \
+         [ \"$(grep _ses.c rootfs/tmp/keys | cut -d' ' -f1)\" = \"$(grep _ses.c /run/later | cut -d' ' -f1)\" ] && echo same; runc delete -f c",
+    );
+    assert_eq!(text, "1\nsame\n");
+}
+
+/// A capability that is inheritable would be given to programs of the image that ask for it by their files.
+#[test]
+fn cve_2022_29162_nothing_is_inheritable_unasked() {
+    let host = Host::new();
+    let mut config = host.config(&["sh", "-c", "grep -E 'Cap(Inh|Amb)' /proc/self/status; sleep 100"]);
+    config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    host.write(&config);
+    let text = host.ok(
+        "runc run -d c > /run/out; within 'grep Amb /run/out'; cat /run/out; runc exec --cap CAP_NET_ADMIN c grep -E 'Cap(Inh|Amb)' /proc/self/status; \
+         runc delete -f c; mkdir b; (cd b; runc spec; grep -c -i inheritable config.json; true)",
+    );
+    let none = ["CapInh:\t0000000000000000", "CapAmb:\t0000000000000000"];
+    assert_eq!(
+        text.lines().collect::<Vec<_>>(),
+        [none[0], none[1], none[0], none[1], "0"]
+    );
+}
+
+/// runc told its first process by netlink messages, whose length a long value could overflow into a message of its own.
+/// There is no such message here (the child has our memory); values of every length are taken or refused as they are.
+#[test]
+fn cve_2021_43784_long_values_stay_values() {
+    let host = Host::new();
+    let long = "x".repeat(70_000);
+    let mut config = host.config(&["sh", "-c", "echo ${#LONG}"]);
+    config["process"]["env"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!(format!("LONG={long}")));
+    config["annotations"] = json!({"long": long});
+    assert_eq!(host.ok_config(&config), "70000\n");
+    config["linux"]["namespaces"][1]["path"] = json!(format!("/{long}"));
+    host.write(&config);
+    let text = host.ok("runc run c 2>&1; [ $? = 1 ]; ls -A /run/lighter-runc");
+    assert!(
+        text.trim_end().ends_with("file name too long"),
+        "{}",
+        &text[text.len() - 100..]
+    );
+}
+
+/// This kernel has no AppArmor and no SELinux. What they would be told is written to the host's procfs before anything of
+/// the container's is in sight; here it is refused.
+#[test]
+fn cve_2019_16884_labels_are_not_lost_but_refused() {
+    for (field, value, expected) in [
+        (
+            "apparmorProfile",
+            "docker-default",
+            "apparmor is not enabled on the system",
+        ),
+        (
+            "selinuxLabel",
+            "system_u:system_r:t:s0",
+            "selinux is disabled or not supported",
+        ),
+    ] {
+        let host = Host::new();
+        let mut config = host.config(&["sleep", "100"]);
+        host.write(&config);
+        let flag = if field == "apparmorProfile" {
+            "--apparmor"
+        } else {
+            "--process-label"
+        };
+        let text = host.ok(&format!(
+            "runc run -d c; runc exec {flag} {value} c true 2>&1; runc delete -f c"
+        ));
+        assert!(text.contains(expected), "{text}");
+        config["process"][field] = json!(value);
+        host.write(&config);
+        let text = host.ok("runc run c 2>&1; [ $? = 1 ]; ls -A /run/lighter-runc 2>/dev/null; true");
+        assert!(
+            text.contains(&format!("process.{field}: ")) && text.contains(expected),
+            "{text}"
+        );
+    }
+}
+
+/// Sockets of socket activation and what `--preserve-fds` names after them; what is not there is refused.
+#[test]
+fn descriptors_are_passed_by_number() {
+    let host = Host::new();
+    fs::write(host.path("given"), "given\n").unwrap();
+    host.write(&host.config(&[
+        "sh",
+        "-c",
+        "echo $LISTEN_FDS $LISTEN_PID; cat <&5; ls /proc/self/fd",
+    ]));
+    let text = host.ok(
+        "exec 3<given 4<given 5<given 6</; (export LISTEN_FDS=2; LISTEN_PID=$BASHPID exec $RUNC run --preserve-fds 1 c); \
+         exec 4<&-; runc run --preserve-fds 2 c 2>&1; [ $? = 1 ]; ls -A /run/lighter-runc",
+    );
+    assert_eq!(
+        text.split_whitespace().collect::<Vec<_>>().join(" "),
+        "2 1 given 0 1 2 3 4 5 6 unable to stat preserved-fd 1 (of 2): bad file descriptor"
+            .replace("6 unable", "6 runc run failed: unable"),
+    );
+}

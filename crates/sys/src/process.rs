@@ -128,19 +128,32 @@ fn prctl(operation: i32, value: libc::c_ulong) -> io::Result<()> {
     check(unsafe { libc::c_long::from(libc::prctl(operation, value, 0, 0, 0)) }).map(drop)
 }
 
-/// Gives this process every signal's default action and an empty mask: what a program expects that starts anew.
+/// Gives this process every signal's default action and an empty mask: what a program expects that starts anew. Also of
+/// those that our caller ignores, as a script does for what it starts in the background.
 pub fn reset_signals() {
+    reset_ignored(u32::MAX);
+}
+
+/// Like [`reset_signals`] for who knows which signals are ignored: bit n is signal n + 1. SIGPIPE is always among them.
+pub fn reset_ignored(ignored: u32) {
+    let ignored = ignored | 1 << (libc::SIGPIPE - 1);
     // SAFETY: an all-zero sigset is written by sigemptyset before use; setting SIG_DFL runs no code of ours. Signals
     // that have no settable action answer EINVAL, which is the wished state already.
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
-        // Also those that our caller ignores, as a script does for what it starts in the background.
-        for signal in 1..=libc::SIGSYS {
+        for signal in (1..=31).filter(|signal| ignored & (1 << (signal - 1)) != 0) {
             libc::signal(signal, libc::SIG_DFL);
         }
     }
+}
+
+/// Sets whether a write to a pipe that nobody reads is an error only, or ends this process. Answers what it was.
+pub fn ignore_broken_pipes(ignore: bool) -> bool {
+    let action = if ignore { libc::SIG_IGN } else { libc::SIG_DFL };
+    // SAFETY: neither action is code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, action) == libc::SIG_IGN }
 }
 
 /// Sets a resource limit of `pid` (0: the caller) by the kernel's number (`RLIMIT_*`). `RLIM_INFINITY` is `u64::MAX`.
@@ -201,11 +214,20 @@ pub fn set_uid(uid: u32) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
 }
 
-/// Replaces the session keyring by a new one called `name`. `keyctl(2)`, `KEYCTL_JOIN_SESSION_KEYRING`.
-pub fn new_session_keyring(name: &std::ffi::CStr) -> io::Result<()> {
+/// Replaces the session keyring by the one called `name`: a new one unless the caller may search one of that name.
+/// `shared`: others of the same user may. `keyctl(2)`, `KEYCTL_JOIN_SESSION_KEYRING`, `KEYCTL_SETPERM`.
+pub fn new_session_keyring(name: &std::ffi::CStr, shared: bool) -> io::Result<()> {
     const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    const SET_PERMISSIONS: libc::c_long = 5;
+    // What a new one has (everything for who possesses it; view, read and link for its user), and search.
+    const PERMISSIONS: libc::c_long = 0x3f1b_0000;
     // SAFETY: a C string that lives across the call.
-    check(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, name.as_ptr()) }).map(drop)
+    let id = check(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, name.as_ptr()) })?;
+    if !shared {
+        return Ok(());
+    }
+    // SAFETY: integers.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, SET_PERMISSIONS, id, PERMISSIONS) }).map(drop)
 }
 
 /// Sets the execution domain. `personality(2)`.
