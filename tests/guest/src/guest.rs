@@ -47,7 +47,7 @@ impl Guest {
         }
     }
 
-    /// The guest sees `dir` of this machine, read-only, under the same path.
+    /// The guest sees `dir` of this machine, read-only, under the same path; not one below /tmp or /run, which are tmpfs there.
     pub fn sees(mut self, dir: impl Into<PathBuf>) -> Guest {
         self.dirs.push(dir.into());
         self
