@@ -6,6 +6,7 @@ use std::io::Write;
 lighter_sys::entry!(program);
 
 fn program() -> u8 {
+    lighter_sys::memory::short_life();
     let input = lighter_runtime::Input {
         arguments: std::env::args_os().collect(),
         environment: std::env::vars_os().collect(),

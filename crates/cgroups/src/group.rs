@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -550,10 +550,12 @@ fn fill_cpuset(dir: &Path) -> Result<[String; 2], Error> {
     let mut values = ["cpuset.cpus", "cpuset.mems"].map(|name| (name, String::new()));
     for (name, value) in &mut values {
         let path = dir.join(name);
-        *value = fs::read_to_string(&path)
-            .map_err(|source| Error::Read { path, source })?
-            .trim()
-            .to_owned();
+        // One read tells all: these lists are short, and an end of file is not worth a call.
+        let mut buffer = [0; 4096];
+        let length = File::open(&path)
+            .and_then(|mut file| file.read(&mut buffer))
+            .map_err(|source| Error::Read { path, source })?;
+        *value = String::from_utf8_lossy(&buffer[..length]).trim().to_owned();
     }
     if values.iter().any(|(_, value)| value.is_empty())
         && let Some(above) = dir.parent().filter(|above| above.starts_with(MOUNTPOINT))

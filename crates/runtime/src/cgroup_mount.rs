@@ -1,7 +1,7 @@
 //! What the container sees of its cgroups.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use lighter_cgroups::{Group, Version};
@@ -76,23 +76,25 @@ impl View<'_> {
             m::new_filesystem(c"tmpfs", Some(c"tmpfs"), &size, flags).doing("make the cgroup tmpfs")?;
         m::attach(tmpfs.as_fd(), target).doing("mount the cgroup tmpfs")?;
         let dir = Root::from_fd(tmpfs);
+        if self.private {
+            rustix::process::fchdir(&dir).doing("enter the cgroup tmpfs")?;
+        }
         for (hierarchy, path) in group.paths() {
-            // The tmpfs is new and nobody else's: nothing to resolve.
+            // The tmpfs is new and nobody else's: nothing to resolve, and a name in it is what it seems.
             rustix::fs::mkdirat(&dir, hierarchy.as_str(), Mode::from_raw_mode(0o755))
                 .doing("make a directory")?;
-            let path_only = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let here: OwnedFd = rustix::fs::openat(&dir, hierarchy.as_str(), path_only, Mode::empty())
-                .doing("open a directory")?;
             if self.private {
-                rustix::process::fchdir(&here).doing("enter the mount point")?;
                 let (source, data) = match hierarchy.as_str() {
                     "systemd" => (c"systemd", c"none,name=systemd".to_owned()),
                     controllers => (c"cgroup", c_string(controllers)),
                 };
-                let kind = Some(c"cgroup");
-                m::mount(Some(source), c".", kind, options.mount_flags(), Some(&data))
+                let (here, kind) = (c_string(hierarchy), Some(c"cgroup"));
+                m::mount(Some(source), &here, kind, options.mount_flags(), Some(&data))
                     .on("mount the hierarchy", hierarchy)?;
             } else {
+                let path_only = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let here = rustix::fs::openat(&dir, hierarchy.as_str(), path_only, Mode::empty())
+                    .doing("open a directory")?;
                 bind(path, here.as_fd(), options)?;
             }
             if hierarchy.contains(',') {

@@ -145,6 +145,11 @@ pub(crate) fn delete(home: &Home, force: bool) -> Result<()> {
     if status != Status::Stopped {
         end(&record)?;
     }
+    forget(home, &record, status)
+}
+
+/// The end of [`delete`]: of a container whose first process is gone, or was not there yet.
+pub(crate) fn forget(home: &Home, record: &Record, status: Status) -> Result<()> {
     let group = record.group();
     let own_pids = record
         .namespaces
@@ -157,7 +162,7 @@ pub(crate) fn delete(home: &Home, force: bool) -> Result<()> {
     let removed = group.remove();
     let forgotten = home.remove();
     if !record.poststop.is_empty() {
-        let state = oci_state(&record, "stopped", 0);
+        let state = oci_state(record, "stopped", 0);
         // The bundle may be gone by now.
         let around = hooks::Surroundings {
             directory: Some(record.bundle.as_path()).filter(|bundle| bundle.is_dir()),

@@ -1,7 +1,9 @@
 //! `create`: from a bundle to a process that waits for `start`.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use lighter_cgroups::{Group, Resources, Version};
@@ -481,14 +483,23 @@ pub(crate) fn rootfs_of(bundle: &Path, spec: &Spec) -> Result<PathBuf> {
         .map(|root| root.path.clone())
         .unwrap_or_default();
     let path = bundle.join(path);
-    let kind = fs::metadata(&path).on("look at rootfs", &path)?;
-    if !kind.is_dir() {
-        return Err(Error::Config(format!(
-            "rootfs {} is not a directory",
-            path.display()
-        )));
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = match rustix::fs::open(&path, flags, Mode::empty()) {
+        Err(rustix::io::Errno::NOTDIR) => {
+            return Err(Error::Config(format!(
+                "rootfs {} is not a directory",
+                path.display()
+            )));
+        }
+        result => result.on("look at rootfs", &path)?,
+    };
+    // The kernel knows the way without links: one call, whatever the depth.
+    match rustix::fs::readlink(lighter_sys::mount::path_of(dir.as_fd()).as_c_str(), Vec::new()) {
+        Ok(real) if real.as_bytes().starts_with(b"/") => {
+            Ok(PathBuf::from(OsString::from_vec(real.into_bytes())))
+        }
+        _ => fs::canonicalize(&path).on("resolve rootfs", path),
     }
-    fs::canonicalize(&path).on("resolve rootfs", path)
 }
 
 fn check_namespaces(spec: &Spec, linux: &Linux, namespaces: &Namespaces) -> Result<()> {

@@ -6,7 +6,7 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 
 use crate::config::{Process, Spec};
 use crate::error::{Context, Error, Result};
-use crate::state::{Home, Record};
+use crate::state::{Home, Record, Status};
 use crate::{checkpoint, commands, create, exec as exec_, relay};
 
 /// Creates and starts a container; in the foreground waits for its end and removes it (unless `keep`), and answers its
@@ -29,7 +29,11 @@ pub(crate) fn run(mut options: create::Options, spec: &Spec, detach: bool, keep:
         .and_then(|()| relay.until_exit(created.pidfd.as_fd()));
     let code = result.and_then(|()| wait(created.record.pid));
     if !keep {
-        let removed = commands::delete(&created.home, true);
+        let removed = match &code {
+            // We have just reaped it.
+            Ok(_) => commands::forget(&created.home, &created.record, Status::Stopped),
+            Err(_) => commands::delete(&created.home, true),
+        };
         return code.and_then(|code| removed.map(|()| code));
     }
     code

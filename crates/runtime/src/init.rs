@@ -177,6 +177,7 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
     }
     identity::own_stdio(process.user.uid);
     // Before the filter and the change of user, which may forbid either.
+    lighter_sys::descriptors::close_pending();
     lighter_sys::descriptors::close_on_exec_from(3 + birth.passed.all)
         .doing("mark descriptors close-on-exec")?;
     let mut environment = program::environment(&process.env, process.user.uid)?;

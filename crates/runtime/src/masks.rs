@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use lighter_safe_fs::Root;
+use lighter_sys::descriptors::close_later;
 use lighter_sys::mount::{self as m, Attributes, attribute};
 use rustix::fs::{FileType, OFlags};
 
@@ -23,7 +24,10 @@ pub(crate) fn protect(root: &Root, path: &Path) -> Result<()> {
         ..Attributes::default()
     };
     m::set_attributes(tree.as_fd(), false, &readonly).doing("make read-only")?;
-    m::attach(tree.as_fd(), target.as_fd()).doing("attach")
+    m::attach(tree.as_fd(), target.as_fd()).doing("attach")?;
+    close_later(tree);
+    close_later(target);
+    Ok(())
 }
 
 /// Covers each path: a directory by an empty read-only one, anything else by `/dev/null`.
@@ -50,11 +54,13 @@ pub(crate) fn mask(root: &Root, paths: &[PathBuf]) -> Result<()> {
         };
         if let Some(cover) = cover {
             m::clone_tree(cover.as_fd(), c"", false)
-                .and_then(|tree| m::attach(tree.as_fd(), target.as_fd()))
+                .and_then(|tree| m::attach(tree.as_fd(), target.as_fd()).map(|()| close_later(tree)))
                 .doing("attach")
                 .map_err(|error| wrap("masked path", path, error))?;
         }
+        close_later(target);
     }
+    null.into_iter().chain(empty).for_each(close_later);
     Ok(())
 }
 

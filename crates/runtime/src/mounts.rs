@@ -8,6 +8,7 @@ use std::path::Path;
 
 use lighter_cgroups::{Group, Version};
 use lighter_safe_fs::Root;
+use lighter_sys::descriptors::close_later;
 use lighter_sys::mount::{self as m, attribute};
 use rustix::fs::CWD;
 use rustix::io::Errno;
@@ -183,7 +184,10 @@ impl Mounts<'_> {
         mount_flags::bind(tree.as_fd(), options)?;
         let target = self.target(mount, &What::Bind(&tree))?;
         m::attach(tree.as_fd(), target.as_fd()).doing("attach")?;
-        mount_flags::propagate(tree.as_fd(), options)
+        mount_flags::propagate(tree.as_fd(), options)?;
+        close_later(tree);
+        close_later(target);
+        Ok(())
     }
 
     fn cgroups(&self, target: BorrowedFd<'_>, options: &Options) -> Result<()> {
@@ -216,6 +220,7 @@ impl Mounts<'_> {
         if !late && !options.copy_up && !options.has_more() {
             rustix::process::fchdir(&target).doing("enter the mount point")?;
             let (kind_c, text) = (c_string(kind), data(&options.data));
+            close_later(target);
             return m::mount(
                 Some(&source),
                 c".",

@@ -1,5 +1,6 @@
 //! The table of open descriptors.
 
+use std::cell::RefCell;
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -43,6 +44,30 @@ pub fn close_all(fds: Vec<OwnedFd>) {
             }
         }
     }
+}
+
+/// How many wait for [`close_pending`] at most: a limit of open files may be low.
+const MOST_PENDING: usize = 64;
+
+thread_local! {
+    static PENDING: RefCell<Vec<OwnedFd>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Closes `fd` with others of this thread, at [`close_pending`] at the latest: for a path, or a mount that is attached, of which
+/// nothing ends with its descriptor.
+pub fn close_later(fd: OwnedFd) {
+    let full = PENDING.with_borrow_mut(|pending| {
+        pending.push(fd);
+        pending.len() >= MOST_PENDING
+    });
+    if full {
+        close_pending();
+    }
+}
+
+/// Closes what [`close_later`] left open.
+pub fn close_pending() {
+    close_all(PENDING.take());
 }
 
 fn walk(first: u32) -> io::Result<()> {
@@ -123,7 +148,10 @@ mod tests {
     fn neighbours_are_closed_together_and_no_other() {
         let pairs: Vec<_> = (0..4).map(|_| crate::fdpass::seqpacket_pair().unwrap()).collect();
         let (kept, closed): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-        close_all(closed);
+        let mut closed = closed.into_iter();
+        close_later(closed.next().unwrap());
+        close_all(closed.collect());
+        close_pending();
         for kept in &kept {
             // The other end is gone: the end of its messages.
             assert_eq!(crate::fdpass::receive(kept, &mut [0]).unwrap().0, 0);

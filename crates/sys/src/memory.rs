@@ -26,3 +26,14 @@ pub fn forget_program() -> io::Result<()> {
     }))
     .map(drop)
 }
+
+/// Lets the heap grow by a few large steps and never shrink: each step is a call, and a program that ends soon gives all back then. Only what
+/// is used takes memory. Before anything is allocated. `mallopt(3)`.
+pub fn short_life() {
+    const STEP: libc::c_int = 1 << 19;
+    // SAFETY: integers; the program has one thread yet.
+    unsafe {
+        libc::mallopt(libc::M_TOP_PAD, STEP);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
+    }
+}
