@@ -24,7 +24,7 @@ impl Passed {
             let fd = number.saturating_add(listen).saturating_add(3);
             i32::try_from(fd)
                 .map_err(|_| rustix::io::Errno::BADF.into())
-                .and_then(|fd| lighter_sys::descriptors::set_close_on_exec(fd, false))
+                .and_then(lighter_sys::descriptors::was_inherited)
                 .map_err(|error| {
                     Error::Usage(format!(
                         "unable to stat preserved-fd {number} (of {preserve}): {}",

@@ -123,6 +123,18 @@ pub fn set_close_on_exec(number: RawFd, close: bool) -> io::Result<()> {
     .map(drop)
 }
 
+/// Whether the program was started with `number` open: then it is not close-on-exec, as everything is that is opened since.
+/// `EBADF` when not.
+pub fn was_inherited(number: RawFd) -> io::Result<()> {
+    // SAFETY: asks for flags only.
+    let flags = check(libc::c_long::from(unsafe { libc::fcntl(number, libc::F_GETFD) }))?;
+    if flags & libc::c_long::from(libc::FD_CLOEXEC) == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(libc::EBADF))
+    }
+}
+
 /// A new anonymous file in memory, close-on-exec, sealable, executable. `memfd_create(2)`.
 pub fn memory_file(name: &CStr) -> io::Result<OwnedFd> {
     const EXEC: libc::c_uint = 0x10; // Linux 6.3; unknown before
