@@ -116,7 +116,7 @@ pub(crate) fn delete(home: &Home, force: bool) -> Result<()> {
     }
     let record = match loaded {
         Ok(record) => record,
-        Err(Error::NoContainer) if home.dir.exists() => {
+        Err(Error::NoContainer) if home.dir.try_exists().on("look at", &home.dir)? => {
             // A create that was killed before it had written anything.
             return if force {
                 home.remove()
@@ -125,8 +125,8 @@ pub(crate) fn delete(home: &Home, force: bool) -> Result<()> {
             };
         }
         Err(Error::NoContainer) if force => return Ok(()),
-        // A record that cannot be read must not make the container immortal.
-        Err(_) if force => return home.remove(),
+        // A record that makes no sense must not make the container immortal. One that could not be read may make sense.
+        Err(Error::Parse { .. } | Error::State(_)) if force => return home.remove(),
         Err(error) => return Err(error),
     };
     let status = home.status(&record);
@@ -159,7 +159,8 @@ pub(crate) fn forget(home: &Home, record: &Record, status: Status) -> Result<()>
     if (!own_pids || status == Status::Creating) && group.exists() {
         group.signal(SIGKILL)?;
     }
-    let removed = group.remove();
+    // The record goes last: as long as a group is there, the next `delete` finds it.
+    group.remove()?;
     let forgotten = home.remove();
     if !record.poststop.is_empty() {
         let state = oci_state(record, "stopped", 0);
@@ -175,7 +176,6 @@ pub(crate) fn forget(home: &Home, record: &Record, status: Status) -> Result<()>
             }
         }
     }
-    removed?;
     forgotten
 }
 
@@ -184,14 +184,19 @@ fn end(record: &Record) -> Result<()> {
     if record.pid == 0 || !record.is_alive() {
         return Ok(());
     }
-    let Ok(pidfd) = lighter_sys::pidfd::open(record.pid) else {
-        return Ok(());
+    // Gone meanwhile is as good; any other failure leaves it alive, and so the container is not forgotten.
+    let gone = |error: &std::io::Error| error.raw_os_error() == Some(Errno::SRCH.raw_os_error());
+    let pidfd = match lighter_sys::pidfd::open(record.pid) {
+        Err(error) if gone(&error) => return Ok(()),
+        result => result.doing("open the container's process")?,
     };
     if !record.is_alive() {
         return Ok(());
     }
-    // Gone meanwhile is as good.
-    let _ = lighter_sys::pidfd::send_signal(pidfd.as_fd(), SIGKILL);
+    match lighter_sys::pidfd::send_signal(pidfd.as_fd(), SIGKILL) {
+        Err(error) if !gone(&error) => return Err(error).doing("kill the container's process"),
+        _ => {}
+    }
     let group = record.group();
     if group.wants_frozen() {
         group.freeze(false)?;

@@ -135,18 +135,9 @@ pub(crate) fn create(options: &Options, spec: &Spec) -> Result<Created> {
     validate(spec, options)?;
     let home = Home::new(&options.root, &options.id)?;
     home.create()?;
-    let lock = home.lock()?;
     let mut made = Made::new(&home);
-    match made.build(options, spec) {
-        Ok((record, pidfd)) => {
-            lighter_sys::flock::release(&lock).on("unlock", &home.dir)?;
-            Ok(Created { home, record, pidfd })
-        }
-        Err(error) => {
-            made.undo();
-            Err(error)
-        }
-    }
+    let (record, pidfd) = made.whole(|made| made.build(options, spec))?;
+    Ok(Created { home, record, pidfd })
 }
 
 /// What must be undone when a later step fails.
@@ -155,6 +146,7 @@ pub(crate) struct Made<'a> {
     home: &'a Home,
     pub(crate) group: Option<Group>,
     pub(crate) child: Option<(i32, std::os::fd::OwnedFd)>,
+    pid_file: Option<PathBuf>,
 }
 
 impl<'a> Made<'a> {
@@ -164,7 +156,27 @@ impl<'a> Made<'a> {
             home,
             group: None,
             child: None,
+            pid_file: None,
         }
+    }
+
+    /// Builds with the container's lock held; takes everything back when that fails.
+    pub(crate) fn whole<T>(&mut self, build: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let lock = match self.home.lock() {
+            Ok(lock) => lock,
+            Err(error) => {
+                self.undo();
+                return Err(error);
+            }
+        };
+        let built = build(self).and_then(|built| {
+            lighter_sys::flock::release(&lock).on("unlock", &self.home.dir)?;
+            Ok(built)
+        });
+        if built.is_err() {
+            self.undo();
+        }
+        built
     }
 
     /// Takes everything back. Errors here are of no use to the caller, who wants to know why we gave up.
@@ -178,6 +190,9 @@ impl<'a> Made<'a> {
         }
         if let Some(group) = &self.group {
             let _ = group.remove();
+        }
+        if let Some(path) = &self.pid_file {
+            let _ = fs::remove_file(path);
         }
         let _ = self.home.remove();
     }
@@ -384,6 +399,7 @@ impl<'a> Made<'a> {
         }
         if let Some(path) = &options.pid_file {
             write_pid_file(path, pid)?;
+            self.pid_file = Some(path.clone());
         }
         ours.go(&[])?;
         Ok((record, pidfd))

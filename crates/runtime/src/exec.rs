@@ -225,6 +225,7 @@ pub(crate) fn exec(
         pid,
         pidfd: started.pidfd.as_fd(),
     });
+    let mut pid_file = None;
     let result = (|| {
         if staged && group.scope().is_some() && !exactly {
             group.attach(pid)?;
@@ -253,6 +254,7 @@ pub(crate) fn exec(
         }
         if let Some(path) = &options.pid_file {
             write_pid_file(path, pid)?;
+            pid_file = Some(path);
         }
         ours.go(&[])
     })();
@@ -262,6 +264,9 @@ pub(crate) fn exec(
             rustix::process::Pid::from_raw(pid),
             rustix::process::WaitOptions::empty(),
         );
+        if let Some(path) = pid_file {
+            let _ = fs::remove_file(path);
+        }
         return Err(error);
     }
     Ok(started)
@@ -330,8 +335,15 @@ impl Birth<'_> {
     fn run(&self, channel: Channel) -> ! {
         match self.prepare(&channel) {
             Ok((path, arguments, environment)) => {
-                let error = lighter_sys::exec::exec(&program::c_string(&path), &arguments, &environment);
-                let text = format!("exec {}: {}\n", path.display(), program::words(error));
+                // The runtime has left, or does so now: what remains is the process's own stderr.
+                let text = match self.begin(&channel) {
+                    Err(error) => lighter_stdx::error::chain(&error) + "\n",
+                    Ok(()) => {
+                        let name = program::c_string(&path);
+                        let error = lighter_sys::exec::exec(&name, &arguments, &environment);
+                        format!("exec {}: {}\n", path.display(), program::words(error))
+                    }
+                };
                 let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
             }
             Err(error) => channel.say_failed(&lighter_stdx::error::chain(&error)),
@@ -380,8 +392,12 @@ impl Birth<'_> {
         let ready = (path, strings(&process.args), strings(&environment));
         identity::filter_with_listener(process, self.filter, channel)?;
         channel.say_ready()?;
-        channel.await_last_go()?;
-        identity::filter_late(process, self.filter)?;
         Ok(ready)
+    }
+
+    /// Between the runtime's last word and the exec.
+    fn begin(&self, channel: &Channel) -> Result<()> {
+        channel.await_last_go()?;
+        identity::filter_late(self.process, self.filter)
     }
 }

@@ -94,8 +94,17 @@ pub(crate) fn exec(mut options: exec_::Options, home: &Home, record: &Record, de
     let relay = relay::Relay::new(process.terminal, &options.root)?;
     options.console_socket = relay.socket().map(Into::into);
     let started = exec_::exec(&options, home, record, &process, || relay.take())?;
-    relay.until_exit(started.pidfd.as_fd())?;
-    wait(started.pid)
+    let code = relay
+        .until_exit(started.pidfd.as_fd())
+        .and_then(|()| wait(started.pid));
+    if code.is_err() {
+        // Nobody is with it any more, and the caller takes it for failed.
+        let _ = lighter_sys::pidfd::send_signal(started.pidfd.as_fd(), 9);
+        if let Some(path) = &options.pid_file {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+    code
 }
 
 /// Reaps the process; what else was left to us as a subreaper is reaped too.

@@ -54,7 +54,7 @@ pub(crate) fn run(birth: &Birth<'_>, channel: Channel) -> ! {
     match prepare(birth, &channel) {
         Ok(ready) => {
             // Not closed: a listener may not even allow that. The exec does it.
-            let error = go(birth, ready);
+            let error = go(birth, &channel, ready);
             let text = lighter_stdx::error::chain(&error) + "\n";
             // The runtime has left: what remains is the container's own stderr.
             let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
@@ -203,13 +203,13 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
     };
     identity::filter_with_listener(process, birth.filter, channel)?;
     channel.say_ready()?;
-    channel.await_last_go()?;
     Ok(ready)
 }
 
 /// Waits for `start`, then becomes the user's program.
-fn go(birth: &Birth<'_>, ready: Ready) -> Error {
+fn go(birth: &Birth<'_>, channel: &Channel, ready: Ready) -> Error {
     let result = (|| {
+        channel.await_last_go()?;
         let mut byte = [0];
         loop {
             match rustix::io::read(birth.fifo, &mut byte) {

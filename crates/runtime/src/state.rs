@@ -225,10 +225,17 @@ impl Record {
         Group::from_paths(version, self.cgroup.clone(), self.scope.clone())
     }
 
-    /// Whether the first process runs. A zombie does not.
+    /// Whether the first process runs. A zombie does not. One that cannot be looked at does, until the kernel says that it
+    /// is not there: who took it for dead would forget a container that runs.
     pub(crate) fn is_alive(&self) -> bool {
-        matches!(process_times(self.pid), Ok((state, started))
-            if started == self.started && !matches!(state, b'Z' | b'X'))
+        match process_times(self.pid) {
+            Ok((state, started)) => started == self.started && !matches!(state, b'Z' | b'X'),
+            // ESRCH: it went between open and read.
+            Err(error) => {
+                error.kind() != io::ErrorKind::NotFound
+                    && error.raw_os_error() != Some(rustix::io::Errno::SRCH.raw_os_error())
+            }
+        }
     }
 
     /// The OCI state document.

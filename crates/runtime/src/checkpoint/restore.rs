@@ -29,18 +29,9 @@ pub(crate) fn restore(asked: &create::Options, spec: &Spec, options: &Options) -
     }
     let home = Home::new(&asked.root, &asked.id)?;
     home.create()?;
-    let lock = home.lock()?;
     let mut made = Made::new(&home);
-    match build(&mut made, &home, asked, spec, options) {
-        Ok((record, pidfd)) => {
-            lighter_sys::flock::release(&lock).on("unlock", &home.dir)?;
-            Ok(Created { home, record, pidfd })
-        }
-        Err(error) => {
-            made.undo();
-            Err(error)
-        }
-    }
+    let (record, pidfd) = made.whole(|made| build(made, &home, asked, spec, options))?;
+    Ok(Created { home, record, pidfd })
 }
 
 fn build(
