@@ -82,29 +82,28 @@ impl Connection {
     }
 
     /// SASL's EXTERNAL without a name: the kernel tells the other side who we are, in its own user namespace.
+    ///
+    /// All of it is sent at once. A first call sent right behind a BEGIN of its own may be read together with it, and then
+    /// systemd, which waits for more to read, does not look at it.
     fn authenticate(&mut self) -> Result<(), Error> {
-        self.stream.write_all(b"\0AUTH EXTERNAL\r\n")?;
+        self.stream.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
         let mut answer = self.line()?;
         if answer == "DATA" || answer.starts_with("DATA ") {
-            self.stream.write_all(b"DATA\r\n")?;
             answer = self.line()?;
         }
         if !answer.starts_with("OK") {
             return Err(Error::Authenticate(answer));
         }
-        Ok(self.stream.write_all(b"BEGIN\r\n")?)
+        Ok(())
     }
 
-    /// Nothing follows a line before we answer it.
+    /// Byte by byte: a signal may follow the last line.
     fn line(&mut self) -> io::Result<String> {
         let mut line = Vec::new();
+        let mut byte = [0];
         while !line.ends_with(b"\r\n") && line.len() < 512 {
-            let mut buffer = [0; 256];
-            let count = io::Read::read(&mut self.stream, &mut buffer)?;
-            if count == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            line.extend(&buffer[..count]);
+            io::Read::read_exact(&mut self.stream, &mut byte)?;
+            line.push(byte[0]);
         }
         Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
     }
@@ -180,11 +179,6 @@ impl Connection {
 }
 
 impl Connection {
-    /// From now on a silence of two seconds is an error.
-    pub(super) fn be_impatient(&mut self) -> Result<(), Error> {
-        Ok(self.stream.set_read_timeout(Some(Duration::from_secs(2)))?)
-    }
-
     /// Waits until the job of stopping `unit` has ended, or the unit is forgotten.
     pub(super) fn stopped(&mut self, unit: &str, answer: &Message) -> Result<(), Error> {
         let job = answer.body().string()?;

@@ -268,23 +268,8 @@ impl Scope {
     }
 
     /// Stops the unit, whatever runs in it, and lets systemd forget it. One that is not there is fine.
-    ///
-    /// A unit that ends by itself meanwhile may take its job along without a word: silence is no failure then. What is
-    /// left in the group tells whether it was stopped.
     pub(crate) fn stop(&self) -> Result<(), Error> {
-        match self.stop_aloud() {
-            Err(Error::Talk(error))
-                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
-            {
-                Ok(())
-            }
-            result => result,
-        }
-    }
-
-    fn stop_aloud(&self) -> Result<(), Error> {
         let mut connection = Connection::open(&self.bus)?;
-        connection.be_impatient()?;
         let unit = Value::text(&self.unit);
         match connection.manager("StopUnit", &[unit.clone(), Value::text("replace")]) {
             Ok(answer) => connection.stopped(&self.unit, &answer)?,
