@@ -141,10 +141,8 @@ fn a_failed_create_leaves_no_unit() {
     );
     check(
         |c| c["linux"]["cgroupsPath"] = json!("/a/b"),
-        "runc run -d c 2>&1 | grep -o 'expected cgroupsPath.*'; ls -A state",
-        &[
-            "expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got \"/a/b\" instead",
-        ],
+        "runc run -d c 2>&1 | grep -o 'expected cgroupsPath to be of format'; ls -A state",
+        &["expected cgroupsPath to be of format"],
     );
 }
 
