@@ -167,7 +167,13 @@ fn events_tell_what_is_used_and_the_end() {
         let data = &event["data"];
         assert_eq!(data["pids"], json!({"current": 1, "limit": 64}));
         assert_eq!(data["memory"]["usage"]["limit"], json!(64 << 20));
-        assert!(data["cpu"]["usage"]["total"].as_u64().unwrap() > 0, "{data}");
+        // A kernel that counts by ticks may have seen nothing yet, and then it is left out, as runc does.
+        assert!(
+            data["cpu"]["usage"]
+                .get("total")
+                .is_none_or(|total| total.as_u64() > Some(0)),
+            "{data}"
+        );
         assert_eq!(data["network_interfaces"], Value::Null);
         assert!(data["blkio"].is_object() && data["hugetlb"].is_object() && data["intel_rdt"].is_object());
     }

@@ -66,6 +66,33 @@ pub const EXPECTED: &[Expected] = &[
         why: "an entry without = is handed on as it is, as crun does",
     },
     Expected {
+        what: "outcome",
+        when: |it| ran_where(it, "can't apply capabilities"),
+        why: "what the caller lacks itself cannot be given and is left out, as is what is in force and not permitted: an engine that asks for all runs where one was taken away",
+    },
+    Expected {
+        what: "outcome",
+        when: |it| {
+            it.case.exec.is_some()
+                && it.values[0].contains("oom_score_adj")
+                && it.values[0].contains("invalid argument")
+        },
+        why: "a score that no kernel takes is refused by exec as it is by create; both others pass over it",
+    },
+    Expected {
+        what: "outcome",
+        when: |it| ran_where(it, "two checks on same syscall argument"),
+        why: "our filters can compare an argument twice",
+    },
+    Expected {
+        what: "outcome",
+        when: |it| {
+            it.values[0].contains("set group id: operation not permitted")
+                && it.values[2].contains("setresgid")
+        },
+        why: "a filter without no-new-privileges is in force when the user changes, which takes setresgid here as in crun and setgid in runc",
+    },
+    Expected {
         what: "file /dev/mqueue",
         when: |it| it.case.in_user_namespace(),
         why: "whose the mqueue is: the IPC namespace is made with the user namespace, before ids are mapped (runc maps only the user in time)",
