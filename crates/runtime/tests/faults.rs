@@ -2,7 +2,8 @@
 //! the failed step is named, and what claims to have succeeded has.
 //!
 //! Needs `strace` and `awk`. Each case is one call (by name and number) that fails in whichever process makes it first:
-//! strace counts for each process, so a call of the child's is reached where its name or number is its own.
+//! strace counts for each process, so there a call of the child's is reached where its name or number is its own; `inside` takes
+//! the child alone.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
@@ -28,7 +29,7 @@ fn faults(kind: &str, faults: &str, every: usize) {
     let every = if thorough { 1 } else { every };
     let host = Host::new();
     let args = match kind {
-        "create" | "start" => vec!["sh".to_owned(), "-c".to_owned(), PROBE.to_owned()],
+        "create" | "inside" | "start" => vec!["sh".to_owned(), "-c".to_owned(), PROBE.to_owned()],
         _ => vec![
             "sh".to_owned(),
             "-c".to_owned(),
@@ -40,6 +41,11 @@ fn faults(kind: &str, faults: &str, every: usize) {
     config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 512, "hard": 1024}]);
     config["process"]["noNewPrivileges"] = json!(true);
     config["linux"]["seccomp"] = seccomp();
+    if kind == "inside" {
+        let hook = json!({"path": "/bin/bash", "args": ["bash", "/run/hook"],
+            "env": ["PATH=/usr/bin:/bin"], "timeout": 5});
+        config["hooks"] = json!({"createRuntime": [hook]});
+    }
     host.write(&config);
     let mut probe = config["process"].clone();
     probe["args"] = json!(["sh", "-c", PROBE]);
@@ -76,6 +82,16 @@ fn a_create_that_fails_leaves_nothing() {
 #[test]
 fn a_create_that_is_killed_is_deleted_whole() {
     faults("create", "KILL", 8);
+}
+
+#[test]
+fn a_create_whose_child_fails_leaves_nothing() {
+    faults("inside", "error", 3);
+}
+
+#[test]
+fn a_create_whose_child_is_killed_leaves_nothing() {
+    faults("inside", "KILL", 6);
 }
 
 #[test]

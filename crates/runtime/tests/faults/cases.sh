@@ -1,6 +1,6 @@
 # One command of the runtime with one fault after the other, on a private host (see tests/common).
 #
-# KIND: create, start, exec or delete. EVERY, FIRST: each EVERY-th case, from the FIRST. FAULTS: `error` or `KILL`.
+# KIND: create, inside (create, the child alone, from its hooks on), start, exec or delete. EVERY, FIRST: each EVERY-th case, from the FIRST. FAULTS: `error` or `KILL`.
 # CGROUP: the parent of our group. A line a case that went wrong, and at the end `cases N bad M`.
 export _LIGHTER_RUNC_SEALED=1 # as after the exec onto the read-only mount: what strace counts is then one program
 ROOT=/run/runtime
@@ -62,6 +62,11 @@ prepare() {
 }
 command() {
     case $KIND in
+    inside)
+        printf '%s\n' "${tampered[@]}" >/run/tampered
+        timeout 10 "$RUNC" --root $ROOT --log $LOG create --pid-file /run/pid c >/run/out.command 2>/run/err </dev/null
+        return
+        ;;
     create) set -- create --pid-file /run/pid c ;;
     start) set -- start c ;;
     exec) set -- exec --pid-file /run/pid -p "$PROBE" c ;;
@@ -74,9 +79,13 @@ command() {
 works() {
     local got
     case $KIND in
-    create)
+    create | inside)
         mv /run/out.command /run/out
-        runtime start c || { echo "start failed"; return; }
+        if ! runtime start c; then
+            # The child failed when the runtime had left, and said so on its own stderr; or was killed.
+            [[ $KIND == inside && $(<$LOG) == *"has stopped"* && (-s /run/err || $FAULTS == KILL) ]] || echo "start failed"
+            return
+        fi
         got=$(seen /run/out)
         ;;
     start) got=$(seen /run/out) ;;
@@ -110,7 +119,7 @@ one() {
         [[ $KIND == exec && (-s /run/out.command || ! -s $LOG) ]] && rm -f /run/pid
         case $KIND in
         # No second command is needed.
-        create | exec) settled || fail "left by the failed command: $(diff <(echo "$BASE") <(echo "$rest") | tr '\n' ' ')" ;;
+        create | inside | exec) settled || fail "left by the failed command: $(diff <(echo "$BASE") <(echo "$rest") | tr '\n' ' ')" ;;
         esac
     fi
     if [[ $KIND == exec ]]; then
@@ -145,6 +154,16 @@ done </proc/self/mountinfo >/run/mounts.now
 MOUNTS=$(</run/mounts.now)
 mkdir -p $ROOT
 tampered=()
+# The child waits while its hook runs, which has strace take it, and leaves.
+cat >/run/hook <<'HOOK'
+read -r state || :
+pid=${state#*'"pid":'}
+pid=${pid%%[,\}]*}
+mapfile -t tampered </run/tampered
+[[ -n ${tampered[*]} ]] || tampered=()
+setsid strace -f -b execve -qq -o /run/trace "${tampered[@]}" -p "$pid" </dev/null >/dev/null 2>&1 &
+until [[ $(</proc/$pid/status) == *TracerPid:[[:space:]][1-9]* ]]; do sleep 0.005; done
+HOOK
 trap 'runtime delete --force c' EXIT
 if [[ $KIND == exec ]]; then
     runtime create c >/run/out </dev/null || exit
@@ -155,7 +174,7 @@ BASE=$(left)
 prepare
 command || { echo "the good run failed: $(<$LOG)"; exit 1; }
 case $KIND in
-create) mv /run/out.command /run/out; runtime start c; GOOD=$(seen /run/out) ;;
+create | inside) mv /run/out.command /run/out; runtime start c; GOOD=$(seen /run/out) ;;
 start) GOOD=$(seen /run/out) ;;
 exec) GOOD=$(seen /run/out.command) ;;
 delete) GOOD= ;;
