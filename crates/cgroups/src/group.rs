@@ -87,7 +87,9 @@ impl Group {
                 .components()
                 .any(|part| !matches!(part, Component::Normal(_) | Component::RootDir));
             if leaves {
-                return Err(Error::SubGroup(format!("{sub} is not a sub cgroup path")));
+                return Err(Error::SubGroup(format!(
+                    "bad sub cgroup path: {sub} leads out of the container's cgroup"
+                )));
             }
             let sub = sub.trim_start_matches('/');
             let Some(controllers) = controllers else {

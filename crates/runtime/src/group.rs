@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lighter_cgroups::{Bus, Group, Layout, Resources};
+use lighter_cgroups::{Bus, DeviceRule, Group, Layout, Resources};
 
 use crate::config::{Linux, Spec};
 use crate::error::{Error, Result};
@@ -83,9 +83,10 @@ pub(crate) fn name(driver: &Driver, linux: &Linux, id: &str) -> Result<Group> {
 /// there is then: none for an ordinary user who may not have one and did not ask for one.
 pub(crate) fn make(driver: &Driver, group: &Group, spec: &Spec, linux: &Linux, pid: i32) -> Result<Group> {
     let mut resources = linux.resources.clone().unwrap_or_default();
-    if !resources.devices.is_empty() {
-        resources.devices.extend(crate::devices::default_rules());
-    }
+    // Who gives no rules gets no devices but the default ones, and rules begin from nothing: a group of v1 would have its
+    // parent's.
+    resources.devices.insert(0, DeviceRule::default());
+    resources.devices.extend(crate::devices::default_rules());
     group.start(pid, &resources, &spec.annotations)?;
     match group.create() {
         Err(error) if error.is_permission() && linux.cgroups_path.is_empty() && driver.is_rootless() => {

@@ -219,7 +219,7 @@ fn exec_joins_the_groups_below_that_it_is_told() {
     assert_eq!(
         last,
         [
-            "exec failed: ../x is not a sub cgroup path",
+            "exec failed: bad sub cgroup path: ../x leads out of the container's cgroup",
             "exec failed: unknown controller nope in SubCgroupPaths",
         ]
     );
@@ -236,4 +236,36 @@ fn a_create_killed_half_way_is_deleted_without_a_trace() {
          runc delete --force c || echo failed; done; ls -A /run/lighter-runc; pgrep -x sleep; true",
     );
     assert_eq!(text.trim(), "");
+}
+
+/// As runc: least privilege, also for who says nothing. The numbers are nobody's, so that only the rules decide: who may open
+/// the node hears that there is no such device.
+#[test]
+fn without_device_rules_only_the_default_devices_are_there() {
+    let script =
+        "busybox mknod /dev/nobody c 239 77; cat /dev/nobody 2>&1; head -c 1 /dev/zero | busybox wc -c";
+    for (rules, expected) in [
+        (None, "Operation not permitted"),
+        (Some(json!({})), "Operation not permitted"),
+        (Some(json!({"devices": []})), "Operation not permitted"),
+        (
+            Some(json!({"devices": [{"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm"}]})),
+            "Operation not permitted",
+        ),
+        (
+            Some(json!({"devices": [{"allow": true, "access": "rwm"}]})),
+            "No such device or address",
+        ),
+    ] {
+        let host = Host::new();
+        let mut config = host.config(&["sh", "-c", script]);
+        let linux = config["linux"].as_object_mut().unwrap();
+        linux.remove("resources");
+        linux.extend(rules.clone().map(|rules| ("resources".to_owned(), rules)));
+        assert_eq!(
+            host.ok_config(&config),
+            format!("cat: can't open '/dev/nobody': {expected}\n1\n"),
+            "{rules:?}"
+        );
+    }
 }

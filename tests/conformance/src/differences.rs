@@ -98,11 +98,6 @@ pub const EXPECTED: &[Expected] = &[
         why: "whose the mqueue is: the IPC namespace is made with the user namespace, before ids are mapped (runc maps only the user in time)",
     },
     Expected {
-        what: "cgroup devices.list",
-        when: without_rules,
-        why: "without device rules the parent's hold, as with crun; runc denies all but its defaults",
-    },
-    Expected {
         what: "status Umask",
         when: |it| it.case.exec.is_some() && it.values[0] == it.values[2],
         why: "config.md gives every process its umask; runc forgets it in exec",
@@ -111,16 +106,6 @@ pub const EXPECTED: &[Expected] = &[
         what: "guarded /proc/keys",
         when: |it| it.case.in_user_namespace() && it.values[0] == it.values[2],
         why: "the session's keyring is made before the user namespace is entered, as crun does",
-    },
-    Expected {
-        what: "attempt open mem",
-        when: without_rules,
-        why: "as above",
-    },
-    Expected {
-        what: "attempt open fuse",
-        when: without_rules,
-        why: "as above",
     },
 ];
 
@@ -131,12 +116,4 @@ fn ran_where(it: &Context<'_>, words: &str) -> bool {
 
 fn has(it: &Context<'_>, text: &str) -> bool {
     it.case.config().to_string().contains(text)
-}
-
-fn without_rules(it: &Context<'_>) -> bool {
-    let config = it.case.config();
-    let rules = config
-        .pointer("/linux/resources/devices")
-        .and_then(|rules| rules.as_array());
-    rules.is_none_or(Vec::is_empty)
 }
