@@ -71,18 +71,15 @@ pub(crate) fn kill(home: &Home, record: &Record, signal: i32, all: bool) -> Resu
         .any(|namespace| namespace.kind == "pid" && namespace.path.as_os_str().is_empty());
     let alive = home.status(record) != Status::Stopped && record.pid != 0;
     // Without a PID namespace of its own the first process takes nobody with it.
-    if all || (signal == SIGKILL && !own_pids) {
-        if group.exists() {
-            group.signal(signal)?;
-        }
-        return if alive || all {
+    if (all || (signal == SIGKILL && !own_pids)) && group.exists() {
+        return Ok(group.signal(signal)?);
+    }
+    if !alive {
+        return if all {
             Ok(())
         } else {
             Err(Error::State("container not running".into()))
         };
-    }
-    if !alive {
-        return Err(Error::State("container not running".into()));
     }
     let pidfd = match lighter_sys::pidfd::open(record.pid) {
         Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => {

@@ -18,7 +18,7 @@ use crate::netdev::{self, Moving};
 use crate::passed::Passed;
 use crate::rootfs::Rootfs;
 use crate::sync::Channel;
-use crate::{hooks, identity, labels, program};
+use crate::{hooks, identity, labels, log, program};
 
 /// Exit code of a process that failed where nobody listens any more, as runc's.
 const LOST: i32 = 255;
@@ -111,6 +111,9 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
     }
     rustix::process::setsid().doing("start a session")?;
     identity::reset_signals();
+    // Of a PID namespace's first process signals without a handler are kept away: a container that is not started yet could
+    // not be stopped by `kill`.
+    p::end_on_sigterm().doing("handle SIGTERM")?;
     // Modes of nodes and mount points are meant as they are written.
     rustix::process::umask(rustix::fs::Mode::empty());
     if let Some(score) = process.oom_score_adj
@@ -176,10 +179,13 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         crate::sysctl::set(&linux.sysctl)?;
     }
     identity::own_stdio(process.user.uid);
-    // Before the filter and the change of user, which may forbid either.
-    lighter_sys::descriptors::close_pending();
-    lighter_sys::descriptors::close_on_exec_from(3 + birth.passed.all)
-        .doing("mark descriptors close-on-exec")?;
+    // Before the filter and the change of user, which may forbid either. Closed and not only marked: whoever waits for the
+    // end of a pipe that our caller left open does not wait for `start`.
+    let kept: Vec<_> = [Some(birth.fifo.as_fd()), Some(channel.as_fd()), log::descriptor()]
+        .into_iter()
+        .flatten()
+        .collect();
+    lighter_sys::descriptors::close_all_but(3 + birth.passed.all, &kept).doing("close descriptors")?;
     let mut environment = program::environment(&process.env, process.user.uid)?;
     environment.extend(birth.passed.variables());
     identity::assume(

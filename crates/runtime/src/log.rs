@@ -5,6 +5,7 @@
 use std::fmt::Arguments;
 use std::fs::File;
 use std::io::Write as _;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::SystemTime;
@@ -96,6 +97,11 @@ impl Log {
 pub(crate) fn install(log: Log) {
     // A second one would be for another command line, which there is none of.
     let _ = LOG.set(log);
+}
+
+/// Where messages go, when it is not stderr.
+pub(crate) fn descriptor() -> Option<BorrowedFd<'static>> {
+    Some(LOG.get()?.file.as_ref()?.as_fd())
 }
 
 /// Logs the error that ends the command, and answers what stderr is to hear of it: as runc has it, the line where there

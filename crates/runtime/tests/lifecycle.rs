@@ -138,11 +138,11 @@ fn a_failed_create_leaves_nothing_and_says_why() {
     let bind = |source: &str, destination: &str| json!({"destination": destination, "source": source, "type": "bind", "options": ["rbind"]});
     check(
         &|c| c["mounts"][0] = bind("/nope", "/x"),
-        "mount \"/nope\" on /x: open /nope: no such file",
+        "error mounting \"/nope\" to rootfs at \"/x\": open /nope: no such file",
     );
     check(
         &|c| c["mounts"][3]["type"] = json!("nofs"),
-        "mount \"sysfs\" on /sys: mount a file system of the type nofs: no such device",
+        "error mounting \"sysfs\" to rootfs at \"/sys\": mount a file system of the type nofs: no such device",
     );
     check(&|c| c["root"]["path"] = json!("nope"), "nope");
     check(
@@ -237,4 +237,40 @@ fn processes_without_a_namespace_of_their_own_are_killed_too() {
          runc kill c KILL; within 'runc state c | grep stopped'; runc delete c; ps -e | grep -c sleep || true",
     );
     assert_eq!(text.trim(), "0", "{text}");
+}
+
+/// The process that waits for `start` holds nothing of its caller's: who waits for the end of a pipe is not kept. And it
+/// ends when it is told to, although it is the first of its PID namespace, which SIGTERM does not end by itself.
+#[test]
+fn a_created_container_holds_no_descriptors_and_can_be_stopped() {
+    let host = Host::new();
+    host.write(&host.config(&["sleep", "100"]));
+    let text = host.ok(
+        "busybox mkfifo /run/pipe; (cat /run/pipe; echo closed) & waiter=$!; \
+         $RUNC create --pid-file /run/pid c 17>/run/pipe 1>/run/out; wait $waiter; runc state c | grep -c 'status.*created'; \
+         for fd in /proc/$(pid)/fd/*; do readlink $fd; done | grep -v -e '^socket:' -e '^/dev/null' -e '^/run/out' -e '^pipe:'; \
+         runc kill c; within 'runc state c | grep stopped'; runc delete c",
+    );
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert_eq!(lines[..2], ["closed", "1"]);
+    assert!(lines[2].ends_with("/exec.fifo"), "{text}");
+}
+
+/// Who has no PID namespace of his own is not ended by the end of the first process.
+#[test]
+fn what_outlives_the_first_process_is_killed() {
+    let host = Host::new();
+    let mut config = host.config(&["sleep", "100"]);
+    config["linux"]["namespaces"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|namespace| namespace["type"] != "pid");
+    host.write(&config);
+    let text = host.ok(
+        "runc run -d --pid-file /run/pid c; runc exec -d --pid-file /run/second c sleep 100; kill -9 $(pid); \
+         within 'runc state c | grep stopped'; [ -d /proc/$(cat /run/second) ] && echo lives; \
+         runc kill c KILL && within '! grep -q sleep /proc/$(cat /run/second)/comm' && echo dead; runc delete c",
+    );
+    assert_eq!(text, "lives\ndead\n");
 }

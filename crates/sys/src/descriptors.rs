@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use crate::check;
 
@@ -22,6 +22,39 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     match result {
         Ok(_) => Ok(()),
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) => walk(first),
+        Err(error) => Err(error),
+    }
+}
+
+/// Closes every descriptor from `first` on but those of `kept`, which must be close-on-exec. For a process that is about to
+/// exec or to end: its other values that own a descriptor must not be used, nor dropped. `close_range(2)`; before Linux 5.9
+/// they stay open until the exec.
+pub fn close_all_but(first: u32, kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+    // They are among those.
+    for fd in PENDING.take() {
+        let _ = fd.into_raw_fd();
+    }
+    let mut kept: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).collect();
+    kept.sort_unstable();
+    let mut from = first;
+    for end in kept.into_iter().filter(|fd| *fd >= first) {
+        if from < end && !close_range(from, end - 1)? {
+            return close_on_exec_from(first);
+        }
+        from = end + 1;
+    }
+    if close_range(from, libc::c_uint::MAX)? {
+        return Ok(());
+    }
+    close_on_exec_from(first)
+}
+
+/// Whether the kernel can.
+fn close_range(first: u32, last: u32) -> io::Result<bool> {
+    // SAFETY: our caller's caller uses none of these descriptors any more.
+    match check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -134,6 +134,27 @@ pub fn reset_signals() {
     reset_ignored(u32::MAX);
 }
 
+extern "C" fn end(signal: libc::c_int) {
+    // SAFETY: async-signal-safe, and does not return.
+    unsafe { libc::_exit(128 + signal) }
+}
+
+/// Makes SIGTERM end the process, also where it is the first of a PID namespace, which only signals with a handler reach.
+/// Until the exec.
+pub fn end_on_sigterm() -> io::Result<()> {
+    // SAFETY: the handler only calls what a handler may call, with a signature that fits.
+    let old = unsafe {
+        libc::signal(
+            libc::SIGTERM,
+            end as extern "C" fn(libc::c_int) as libc::sighandler_t,
+        )
+    };
+    if old == libc::SIG_ERR {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Like [`reset_signals`] for who knows which signals are ignored: bit n is signal n + 1. SIGPIPE is always among them.
 pub fn reset_ignored(ignored: u32) {
     let ignored = ignored | 1 << (libc::SIGPIPE - 1);
