@@ -2,6 +2,7 @@
 
 use crate::config::Capabilities;
 use crate::error::{Context, Result};
+use crate::log;
 use lighter_sys::caps;
 use serde::{Deserialize, Serialize};
 
@@ -132,9 +133,17 @@ impl Sets {
         caps::set(sets).doing("set capabilities")?;
         // Not there before Linux 4.3.
         let _ = caps::clear_ambient();
-        let ambient = self.ambient & sets.permitted & sets.inheritable;
-        for number in (0..64).filter(|number| ambient & (1 << number) != 0) {
-            caps::raise_ambient(number).doing("set ambient capabilities")?;
+        // What is not permitted and inheritable cannot be ambient: the process runs without, as runc has it.
+        for (number, name) in (0..)
+            .zip(NAMES)
+            .filter(|(number, _)| self.ambient & (1 << number) != 0)
+        {
+            if let Err(error) = caps::raise_ambient(number) {
+                let reason = crate::program::words(error);
+                log::warn(format_args!(
+                    "can't raise ambient capability CAP_{name}: {reason}"
+                ));
+            }
         }
         Ok(())
     }

@@ -74,7 +74,7 @@ pub(crate) enum Error {
     #[error("failed to connect with seccomp agent specified in the seccomp profile")]
     Agent(#[source] Box<Error>),
     /// A mount of the configuration.
-    #[error("mount {what:?} on {}", destination.display())]
+    #[error("error mounting {what:?} to rootfs at {destination:?}")]
     Mount {
         /// Source or kind.
         what: String,

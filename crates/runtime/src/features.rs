@@ -182,8 +182,12 @@ pub(crate) fn write_spec(bundle: &Path, rootless: bool) -> Result<()> {
         return Err(Error::Config("File config.json exists. Remove it first".into()));
     }
     let caps = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
-    let mut kinds = vec!["pid", "ipc", "uts", "mount", "cgroup"];
+    let mut kinds = vec!["pid", "ipc", "uts", "mount"];
     kinds.push(if rootless { "user" } else { "network" });
+    // As runc: callers add it where it is missing, and twice is refused.
+    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        kinds.push("cgroup");
+    }
     let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": source, "options": options});
     let mut spec = json!({
         "ociVersion": SPEC,

@@ -34,17 +34,19 @@ pub(crate) fn bind(fd: BorrowedFd<'_>, options: &Options) -> Result<()> {
 fn locked(error: io::Error, (set, clear): (u64, u64)) -> Error {
     let unwanted: Vec<&str> = NAMES
         .iter()
-        .filter(|(bit, _)| clear & bit != 0)
+        .filter(|(bit, _)| clear & bit & !attribute::NOSYMFOLLOW != 0)
         .map(|(_, name)| *name)
         .collect();
-    let times = if (set | clear) & (attribute::ATIME | attribute::NODIRATIME) != 0 {
-        " or change access times"
-    } else {
-        ""
-    };
+    let mut wishes = Vec::new();
+    if !unwanted.is_empty() {
+        wishes.push(format!("clear locked flags {}", unwanted.join(",")));
+    }
+    if (set | clear) & (attribute::ATIME | attribute::NODIRATIME) != 0 {
+        wishes.push("change locked access times".to_owned());
+    }
     Error::Config(format!(
-        "cannot clear locked flags {}{times}, which the source's mount has outside this user namespace: {}",
-        unwanted.join(","),
+        "cannot {}, which the source's mount has outside this user namespace: {}",
+        wishes.join(" or "),
         crate::program::words(error)
     ))
 }

@@ -168,7 +168,9 @@ impl Options {
         } else {
             0
         };
-        Some([EACH & !self.set, self.clear & EACH].map(|clear| (self.set, clear | times)))
+        // A user namespace may drop this one, so it goes as it does elsewhere.
+        let unlocked = a::NOSYMFOLLOW & !self.set;
+        Some([EACH & !self.set, self.clear & EACH | unlocked].map(|clear| (self.set, clear | times)))
     }
 
     /// Whether something is to be done to the mount once it is made.
@@ -290,11 +292,19 @@ mod tests {
         let plain = a::NOSUID | a::NODEV | a::NOEXEC | a::NOSYMFOLLOW;
         let times = a::ATIME | a::NODIRATIME;
         assert_eq!(changes("rbind,rprivate"), None);
-        assert_eq!(changes("bind,ro"), Some([(a::RDONLY, plain), (a::RDONLY, 0)]));
-        assert_eq!(changes("ro,rw"), Some([(0, plain | a::RDONLY), (0, a::RDONLY)]));
-        assert_eq!(changes("noatime").unwrap()[1], (a::NOATIME, times));
-        assert_eq!(changes("relatime").unwrap()[1], (0, times));
-        assert_eq!(changes("noatime,atime").unwrap()[1], (0, 0));
+        let follow = a::NOSYMFOLLOW;
+        assert_eq!(
+            changes("bind,ro"),
+            Some([(a::RDONLY, plain), (a::RDONLY, follow)])
+        );
+        assert_eq!(
+            changes("ro,rw"),
+            Some([(0, plain | a::RDONLY), (0, a::RDONLY | follow)])
+        );
+        assert_eq!(changes("noatime").unwrap()[1], (a::NOATIME, times | follow));
+        assert_eq!(changes("relatime").unwrap()[1], (0, times | follow));
+        assert_eq!(changes("noatime,atime").unwrap()[1], (0, follow));
+        assert_eq!(changes("bind,nosymfollow").unwrap()[1], (follow, 0));
         assert_eq!(changes("strictatime,norelatime").unwrap()[1].0, a::STRICTATIME);
     }
 

@@ -129,3 +129,21 @@ fn the_log_has_the_line_and_stderr_the_words() {
         "{text}"
     );
 }
+
+/// As runc: a caller adds what is missing.
+#[test]
+fn a_new_specification_has_a_cgroup_namespace_on_v2_only() {
+    let host = Host::new();
+    let text = host.ok("rm -f config.json; runc spec; cat config.json");
+    let spec: Value = serde_json::from_str(&text).unwrap();
+    let kinds: Vec<&str> = spec["linux"]["namespaces"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|namespace| namespace["type"].as_str().unwrap())
+        .collect();
+    let v2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let mut expected = vec!["pid", "ipc", "uts", "mount", "network"];
+    expected.extend(v2.then_some("cgroup"));
+    assert_eq!(kinds, expected);
+}

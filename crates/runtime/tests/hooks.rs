@@ -198,3 +198,16 @@ fn the_environment_is_their_own() {
         "HOME=/root\nONE=two\nPATH=/bin\nC=d\n"
     );
 }
+
+#[test]
+fn a_hook_that_a_signal_ends_names_it() {
+    let host = Host::new();
+    let mut config = host.config(&["true"]);
+    config["hooks"] = json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "kill -SYS $$"]}]});
+    host.write(&config);
+    let text = host.ok("ulimit -c 0; runc create c 2>&1; [ $? = 1 ]");
+    assert_eq!(
+        text,
+        "runc create failed: error running createRuntime hook #0: /bin/sh: signal: bad system call, stdout: , stderr: \n"
+    );
+}

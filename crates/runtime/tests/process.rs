@@ -409,3 +409,22 @@ fn documents_are_read_as_leniently_as_the_spec_says() {
         "{text}"
     );
 }
+
+/// The process runs without it, as with runc.
+#[test]
+fn an_ambient_capability_that_cannot_be_is_warned_about() {
+    let host = Host::new();
+    let mut config = host.config(&["grep", "CapAmb", "/proc/self/status"]);
+    config["process"]["capabilities"]["inheritable"] = json!(["CAP_KILL"]);
+    config["process"]["capabilities"]["ambient"] = json!(["CAP_KILL", "CAP_CHOWN"]);
+    host.write(&config);
+    let text = host.ok("runc run c; cat /run/log.of.runc");
+    let (status, log) = text.split_once('\n').unwrap();
+    assert_eq!(status, "CapAmb:\t0000000000000020");
+    assert!(
+        log.ends_with(
+            "level=warning msg=\"can't raise ambient capability CAP_CHOWN: operation not permitted\"\n"
+        ) && log.lines().count() == 1,
+        "{log}"
+    );
+}
