@@ -95,7 +95,11 @@ impl View<'_> {
                 let path_only = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
                 let here = rustix::fs::openat(&dir, hierarchy.as_str(), path_only, Mode::empty())
                     .doing("open a directory")?;
-                bind(path, here.as_fd(), options)?;
+                match bind(path, here.as_fd(), options) {
+                    // An ordinary user's container without a group: the host's is not shown instead, as on v2.
+                    Err(error) if self.in_userns && is_absent(&error) => {}
+                    result => result?,
+                }
             }
             if hierarchy.contains(',') {
                 for name in hierarchy.split(',') {
