@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::caps;
 use crate::config::{Linux, Personality, Process, Rlimit, null};
 use crate::error::{Context, Error, Result};
+use crate::log;
 
 /// `process.scheduler`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,7 +177,14 @@ impl Attributes {
     /// In whoever is about to be or to fork the process, before it joins the cgroup.
     pub(crate) fn apply_initial(&self) -> Result<()> {
         match &self.initial {
-            Some(mask) => schedule::set_affinity(mask).doing("set initial CPU affinity"),
+            Some(mask) => {
+                let digits: String = mask.iter().rev().map(|word| format!("{word:016x}")).collect();
+                log::debug(format_args!(
+                    "nsexec: affinity: 0x{}",
+                    digits.trim_start_matches('0')
+                ));
+                schedule::set_affinity(mask).doing("set initial CPU affinity")
+            }
             None => Ok(()),
         }
     }

@@ -18,7 +18,7 @@ use crate::notify::Listened;
 use crate::passed::Passed;
 use crate::state::{FILTER, Home, Record, Status};
 use crate::sync::{Channel, Said};
-use crate::{console, identity, ids, json, labels, namespaces, program, stage};
+use crate::{console, identity, ids, json, labels, log, namespaces, program, stage};
 
 /// What `exec` is asked for.
 #[derive(Debug, Default)]
@@ -353,6 +353,8 @@ impl Birth<'_> {
 
     fn prepare(&self, channel: &Channel) -> Result<(PathBuf, Strings, Strings)> {
         let process = self.process;
+        // In runc's words, as in `init`.
+        log::debug(format_args!("nsexec container setup"));
         rustix::process::setsid().doing("start a session")?;
         identity::reset_signals();
         if let Some(score) = process.oom_score_adj
@@ -379,6 +381,7 @@ impl Birth<'_> {
                 ns::join(self.init, ns::USER).doing("join the user namespace")?;
             }
         }
+        log::debug(format_args!("child process in init()"));
         if let (Some(socket), true) = (self.console, process.terminal) {
             console::set_up(socket.as_fd(), process.console_size, process.user.uid, false)?;
         }
@@ -398,6 +401,7 @@ impl Birth<'_> {
     /// Between the runtime's last word and the exec.
     fn begin(&self, channel: &Channel) -> Result<()> {
         channel.await_last_go()?;
+        log::debug(format_args!("setns_init: about to exec"));
         identity::filter_late(self.process, self.filter)
     }
 }

@@ -109,6 +109,8 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         // user namespace of our own nobody else is yet, and an ordinary user must be able to write our maps.
         p::set_dumpable(false).doing("set dumpable")?;
     }
+    // The steps are named as runc's debug log names them, for those who look for its words.
+    log::debug(format_args!("nsexec container setup"));
     rustix::process::setsid().doing("start a session")?;
     identity::reset_signals();
     // Of a PID namespace's first process signals without a handler are kept away: a container that is not started yet could
@@ -142,6 +144,7 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         birth.namespaces.join_here()?;
     }
 
+    log::debug(format_args!("child process in init()"));
     if birth.namespaces.new & ns::NETWORK != 0 {
         netdev::loopback()?;
     }
@@ -208,6 +211,7 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         variables: environment,
     };
     identity::filter_with_listener(process, birth.filter, channel)?;
+    log::debug(format_args!("init: closing the pipe to signal completion"));
     channel.say_ready()?;
     Ok(ready)
 }

@@ -113,7 +113,8 @@ impl Relay {
             } else if ready[0] {
                 return Ok(());
             }
-            if let (Some(master), true, Some(true)) = (master, typing, rest.next()) {
+            // What is typed once the process has ended is for whoever comes next.
+            if let (Some(master), true, Some(true)) = (master, typing && !ready[0], rest.next()) {
                 typing = copy(stdin, master.as_fd());
             }
             if ready[1] {

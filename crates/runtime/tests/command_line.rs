@@ -147,3 +147,41 @@ fn a_new_specification_has_a_cgroup_namespace_on_v2_only() {
     expected.extend(v2.then_some("cgroup"));
     assert_eq!(kinds, expected);
 }
+
+/// By runc's words: scripts and its own test suite look for them.
+#[test]
+fn the_debug_log_tells_the_steps_inside() {
+    let host = Host::new();
+    host.write(&host.config(&["sleep", "100"]));
+    let process = serde_json::json!({"args": ["/bin/true"], "cwd": "/", "execCPUAffinity": {"initial": "0"}});
+    std::fs::write(host.path("process.json"), process.to_string()).unwrap();
+    let text = host.ok(
+        "$RUNC --debug --log /run/run run -d c; $RUNC --debug --log /run/exec exec -p process.json c; \
+         $RUNC --log /run/quiet exec -p process.json c; runc delete -f c; cat /run/run; echo; cat /run/exec; echo; cat /run/quiet",
+    );
+    let mut logs = text.split("\n\n");
+    for words in [
+        &[
+            "nsexec container setup",
+            "child process in init()",
+            "init: closing the pipe to signal completion",
+        ][..],
+        &[
+            "nsexec: affinity: 0x1",
+            "nsexec container setup",
+            "child process in init()",
+            "setns_init: about to exec",
+        ],
+    ] {
+        let log = logs.next().unwrap();
+        let at: Vec<Option<usize>> = words
+            .iter()
+            .map(|words| log.find(&format!("level=debug msg=\"{words}\"")))
+            .collect();
+        assert!(
+            at.iter().all(Option::is_some) && at.is_sorted(),
+            "{words:?} in {log}"
+        );
+    }
+    assert_eq!(logs.next(), Some(""), "{text}");
+}
