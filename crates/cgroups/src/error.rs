@@ -146,7 +146,10 @@ impl Error {
     /// Whether the kernel refused because of who asks: what an ordinary user without a delegated group sees.
     pub fn is_permission(&self) -> bool {
         match self {
-            Self::Create { source, .. } | Self::Write { source, .. } | Self::Owner { source, .. } => {
+            Self::Create { source, .. }
+            | Self::Write { source, .. }
+            | Self::Owner { source, .. }
+            | Self::Devices { source, .. } => {
                 source.kind() == io::ErrorKind::PermissionDenied
                     || source.kind() == io::ErrorKind::ReadOnlyFilesystem
             }
