@@ -189,14 +189,22 @@ pub(crate) fn exec(
     let (ours, theirs) = Channel::pair()?;
     attributes.apply_initial()?;
     let exactly = !options.cgroups.is_empty();
+    // Before any mount namespace is joined, where it has no such path.
+    let directory = if group.version() == Version::V1 || group.paths().is_empty() {
+        None
+    } else {
+        Some(group.directory()?)
+    };
+    let directory = directory.as_ref().map(AsFd::as_fd);
     let forked = if birth.staged {
         stage::twice(false, || {
             if let Some(score) = process.oom_score_adj {
                 identity::oom_score("self", score)?;
             }
             p::set_dumpable(false).doing("set dumpable")?;
-            ns::join(init.as_fd(), kinds).doing("join namespaces")?;
-            fork_inside(true, &group, record, exactly)
+            // From inside the cgroup namespace the way into the cgroup is not to be seen.
+            ns::join(init.as_fd(), kinds & !ns::CGROUP).doing("join namespaces")?;
+            fork_inside(true, &group, directory, record, exactly)
         })?
     } else {
         // The child is seen by the container from its first moment (CVE-2016-9962).
@@ -205,7 +213,7 @@ pub(crate) fn exec(
         if kinds & ns::PID != 0 {
             ns::join(init.as_fd(), ns::PID).doing("join the PID namespace")?;
         }
-        fork_inside(false, &group, record, exactly)?
+        fork_inside(false, &group, directory, record, exactly)?
     };
     let staged = birth.staged;
     let (pid, pidfd) = match forked {
@@ -274,13 +282,18 @@ pub(crate) fn exec(
 
 /// Forks into the group, on v2: a child, or (`staged`) a sibling, which the runtime then finishes to move. `exactly`: the
 /// user named it.
-fn fork_inside(staged: bool, group: &Group, record: &Record, exactly: bool) -> Result<p::Fork> {
+fn fork_inside(
+    staged: bool,
+    group: &Group,
+    directory: Option<BorrowedFd<'_>>,
+    record: &Record,
+    exactly: bool,
+) -> Result<p::Fork> {
     let fork = if staged { p::fork_sibling } else { p::fork };
-    if group.version() == Version::V1 || group.paths().is_empty() {
+    if directory.is_none() {
         return fork(0, None).doing("clone");
     }
-    let dir = group.directory()?;
-    match fork(0, Some(dir.as_fd())).map_err(|error| (Errno::from_io_error(&error), error)) {
+    match fork(0, directory).map_err(|error| (Errno::from_io_error(&error), error)) {
         // The container has groups of its own below, so this one takes no process: where its first process is.
         Err((Some(Errno::BUSY), _)) if !exactly => {
             let path = PathBuf::from(format!("/proc/{}/cgroup", record.pid));
@@ -370,8 +383,12 @@ impl Birth<'_> {
         for tasks in self.joins {
             rustix::io::write(tasks, b"0").doing("join cgroup")?;
         }
-        let others = self.kinds & !(ns::PID | ns::USER);
-        if others != 0 && !self.staged {
+        let others = if self.staged {
+            self.kinds & ns::CGROUP
+        } else {
+            self.kinds & !(ns::PID | ns::USER)
+        };
+        if others != 0 {
             ns::join(self.init, others).doing("join namespaces")?;
         }
         let in_userns = self.kinds & ns::USER != 0;

@@ -31,6 +31,14 @@ fn ok(host: &Host, prepare: &str, script: &str) -> String {
 /// Gives the user a cgroup in every hierarchy, and takes it away in the end.
 fn delegate(host: &Host) -> String {
     let name = host.cgroup();
+    if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        // A process is moved only within what is the user's own: so he starts inside.
+        return format!(
+            "top=/sys/fs/cgroup; mkdir -p $top{name}/own; for c in $(cat $top/cgroup.controllers); do echo +$c > $top/cgroup.subtree_control; done; \
+             chown -R 1000:1000 $top{name}; echo 0 > $top{name}/own/cgroup.procs\n\
+             trap 'echo 0 > $top/cgroup.procs; rmdir $top{name}/own $top{name}' EXIT\n"
+        );
+    }
     format!(
         "each() {{ for h in /sys/fs/cgroup/*/; do h=${{h%/}}; [ -L $h ] || [ ${{h##*/}} = unified ] || \"$@\"; done; }}\n\
          give() {{ mkdir $h{name}; if [ -e $h/cpuset.cpus ]; then cat $h/cpuset.cpus > $h{name}/cpuset.cpus; cat $h/cpuset.mems > $h{name}/cpuset.mems; fi; chown -R 1000:1000 $h{name}; }}\n\
