@@ -45,35 +45,7 @@ const LACKS: &[(&str, &str, &str)] = &[
         "the_scheduler_is_set",
         "to be found out: the container does not start here",
     ),
-    (
-        "rootless",
-        "a_container_with_a_delegated_cgroup_goes_through_all_commands",
-        V1_DELEGATION,
-    ),
-    (
-        "rootless",
-        "cve_2019_5736_a_users_own_program_runs_from_a_sealed_copy",
-        V1_DELEGATION,
-    ),
-    (
-        "rootless",
-        "devices_are_the_hosts_and_groups_stay_denied",
-        V1_DELEGATION,
-    ),
-    (
-        "rootless",
-        "more_ids_are_mapped_by_the_helpers_in_path",
-        V1_DELEGATION,
-    ),
-    (
-        "rootless",
-        "what_an_ordinary_user_cannot_have_is_refused_clearly",
-        V1_DELEGATION,
-    ),
 ];
-
-/// On v2 nobody moves into a group from above what was delegated: a session of the user's own is needed.
-const V1_DELEGATION: &str = "the test delegates groups of v1";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
