@@ -317,9 +317,9 @@ impl Caller<'_> {
         Some(self.input.directory.join(path))
     }
 
-    fn create(&self, parsed: &Parsed, run: bool) -> Result<Output> {
-        seal::ensure(&self.input.arguments, &self.input.environment);
-        let options = create::Options {
+    /// What `create`, `run` and `restore` have in common.
+    fn bundle_options(&self, parsed: &Parsed) -> create::Options {
+        create::Options {
             root: self.root.clone(),
             id: id(parsed).to_owned(),
             bundle: self
@@ -327,6 +327,15 @@ impl Caller<'_> {
                 .unwrap_or_else(|| self.input.directory.clone()),
             pid_file: self.path(parsed, "pid-file"),
             console_socket: self.path(parsed, "console-socket"),
+            now: clock::rfc3339(self.input.now),
+            driver: self.driver.clone(),
+            ..create::Options::default()
+        }
+    }
+
+    fn create(&self, parsed: &Parsed, run: bool) -> Result<Output> {
+        seal::ensure(&self.input.arguments, &self.input.environment);
+        let options = create::Options {
             pidfd_socket: self.path(parsed, "pidfd-socket"),
             passed: Passed::new(
                 parsed.number("preserve-fds")?.unwrap_or(0),
@@ -335,10 +344,8 @@ impl Caller<'_> {
             )?,
             no_pivot: parsed.is_set("no-pivot"),
             no_new_keyring: parsed.is_set("no-new-keyring"),
-            now: clock::rfc3339(self.input.now),
             path: self.variable("PATH").map(str::to_owned),
-            driver: self.driver.clone(),
-            foreground: false,
+            ..self.bundle_options(parsed)
         };
         let spec = create::load(&options.bundle)?;
         if !run {
@@ -353,18 +360,9 @@ impl Caller<'_> {
     }
 
     fn restore(&self, parsed: &Parsed) -> Result<Output> {
-        let options = create::Options {
-            root: self.root.clone(),
-            id: id(parsed).to_owned(),
-            bundle: self
-                .path(parsed, "bundle")
-                .unwrap_or_else(|| self.input.directory.clone()),
-            pid_file: self.path(parsed, "pid-file"),
-            console_socket: self.path(parsed, "console-socket"),
-            now: clock::rfc3339(self.input.now),
-            driver: self.driver.clone(),
-            ..create::Options::default()
-        };
+        // As where the move comes before the C library: see `lighter_sys::early`.
+        seal::ensure(&self.input.arguments, &self.input.environment);
+        let options = self.bundle_options(parsed);
         let images = checkpoint::Options::parse(parsed, self.criu, &self.input.directory)?;
         let spec = create::load(&options.bundle)?;
         let code = foreground::restore(options, &spec, &images, parsed.is_set("detach"))?;

@@ -180,7 +180,7 @@ impl<'a> Made<'a> {
     }
 
     /// Takes everything back. Errors here are of no use to the caller, who wants to know why we gave up.
-    pub(crate) fn undo(&mut self) {
+    fn undo(&mut self) {
         if let Some((pid, pidfd)) = self.child.take() {
             let _ = lighter_sys::pidfd::send_signal(pidfd.as_fd(), 9);
             let _ = rustix::process::waitpid(
@@ -397,10 +397,7 @@ impl<'a> Made<'a> {
         if let Some(socket) = pidfd_socket {
             lighter_sys::fdpass::send(&socket, b"pidfd", &[pidfd.as_fd()]).doing("send the pidfd")?;
         }
-        if let Some(path) = &options.pid_file {
-            write_pid_file(path, pid)?;
-            self.pid_file = Some(path.clone());
-        }
+        self.tell_pid(options, pid)?;
         ours.go(&[])?;
         Ok((record, pidfd))
     }
@@ -457,6 +454,15 @@ impl<'a> Made<'a> {
             poststop: hooks.poststop,
             ..Record::default()
         }
+    }
+
+    /// Writes the pid file that was asked for.
+    pub(crate) fn tell_pid(&mut self, options: &Options, pid: i32) -> Result<()> {
+        if let Some(path) = &options.pid_file {
+            write_pid_file(path, pid)?;
+            self.pid_file = Some(path.clone());
+        }
+        Ok(())
     }
 
     pub(crate) fn save_filter(&self, filter: &lighter_seccomp::Filter) -> Result<()> {

@@ -12,19 +12,37 @@ use crate::{checkpoint, commands, create, exec as exec_, relay};
 /// Creates and starts a container; in the foreground waits for its end and removes it (unless `keep`), and answers its
 /// exit code.
 pub(crate) fn run(mut options: create::Options, spec: &Spec, detach: bool, keep: bool) -> Result<u8> {
-    let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
     options.foreground = !detach;
     if detach {
         let created = create::create(&options, spec)?;
         return started(&created).map(|()| 0);
     }
-    lighter_sys::process::set_subreaper().doing("become a subreaper")?;
     no_socket(options.console_socket.as_ref())?;
-    let relay = relay::Relay::new(terminal, &options.root)?;
-    options.console_socket = relay.socket().map(Into::into);
-    let created = create::create(&options, spec)?;
+    stay(
+        options,
+        spec,
+        keep,
+        |options| create::create(options, spec),
+        started,
+    )
+}
+
+/// Stays with the container that `make` makes and `begin` starts until its end, removes it (unless `keep`), and answers
+/// its exit code.
+fn stay(
+    mut options: create::Options,
+    spec: &Spec,
+    keep: bool,
+    make: impl FnOnce(&create::Options) -> Result<create::Created>,
+    begin: impl FnOnce(&create::Created) -> Result<()>,
+) -> Result<u8> {
+    let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
+    lighter_sys::process::set_subreaper().doing("become a subreaper")?;
+    let relay = relay::Relay::new(terminal && options.console_socket.is_none(), &options.root)?;
+    options.console_socket = options.console_socket.or(relay.socket().map(Into::into));
+    let created = make(&options)?;
     let taken = relay.take();
-    let result = started(&created)
+    let result = begin(&created)
         .and(taken)
         .and_then(|()| relay.until_exit(created.pidfd.as_fd()));
     let code = result.and_then(|()| wait(created.record.pid));
@@ -46,20 +64,17 @@ pub(crate) fn restore(
     images: &checkpoint::Options,
     detach: bool,
 ) -> Result<u8> {
-    let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
     options.foreground = !detach;
     if detach {
         return checkpoint::restore(&options, spec, images).map(|_| 0);
     }
-    lighter_sys::process::set_subreaper().doing("become a subreaper")?;
-    let relay = relay::Relay::new(terminal && options.console_socket.is_none(), &options.root)?;
-    options.console_socket = options.console_socket.or(relay.socket().map(Into::into));
-    let created = checkpoint::restore(&options, spec, images)?;
-    let code = relay
-        .until_exit(created.pidfd.as_fd())
-        .and_then(|()| wait(created.record.pid));
-    let removed = commands::delete(&created.home, true);
-    code.and_then(|code| removed.map(|()| code))
+    stay(
+        options,
+        spec,
+        false,
+        |options| checkpoint::restore(options, spec, images),
+        |_| Ok(()),
+    )
 }
 
 /// Who stays holds the terminal itself.

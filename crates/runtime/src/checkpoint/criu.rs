@@ -180,10 +180,8 @@ impl Criu {
         }
         // A pre-dump waits for the end of the conversation.
         rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write).on("talk to", &self.name)?;
-        let status = self.child.wait().on("wait for", &self.name)?;
         // The answer was good: how it ended says nothing more.
-        let _ = status;
-        Ok(())
+        self.child.wait().map(drop).on("wait for", &self.name)
     }
 
     fn send(&self, message: &Writer) -> Result<()> {

@@ -100,10 +100,7 @@ fn build(
         });
     }
     home.save(&record)?;
-    if let Some(path) = &asked.pid_file {
-        create::write_pid_file(path, record.pid)?;
-    }
-    made.child = None;
+    made.tell_pid(asked, record.pid)?;
     Ok((record, pidfd))
 }
 
