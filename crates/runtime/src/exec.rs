@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use lighter_cgroups::{Group, Version};
 use lighter_seccomp::Filter;
@@ -114,7 +115,8 @@ pub(crate) fn exec(
     process: &Process,
     ready: impl FnOnce() -> Result<()>,
 ) -> Result<Started> {
-    match home.status(record) {
+    let status = home.status(record);
+    match status {
         Status::Stopped => return Err(Error::State("cannot exec in a stopped container".into())),
         Status::Creating => {
             return Err(Error::State(
@@ -203,7 +205,7 @@ pub(crate) fn exec(
             }
             p::set_dumpable(false).doing("set dumpable")?;
             // From inside the cgroup namespace the way into the cgroup is not to be seen.
-            ns::join(init.as_fd(), kinds & !ns::CGROUP).doing("join namespaces")?;
+            join_begun(init.as_fd(), kinds & !ns::CGROUP, status).doing("join namespaces")?;
             fork_inside(true, &group, directory, record, exactly)
         })?
     } else {
@@ -324,6 +326,27 @@ fn fork_inside(
             Ok(fork)
         }
         result => result.map_err(|(_, error)| error).doing("clone"),
+    }
+}
+
+/// Joins namespaces of a first process that may have been told to begin a moment ago.
+///
+/// Until it has executed its program it is not dumpable, and an ordinary user has no access to it (ptrace(2), "Ptrace
+/// access mode checking"). `start` does not wait for that; this does, for two seconds at most.
+fn join_begun(init: BorrowedFd<'_>, kinds: u32, status: Status) -> std::io::Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let begun = Instant::now();
+    loop {
+        match ns::join(init, kinds) {
+            Err(error)
+                if error.kind() == std::io::ErrorKind::PermissionDenied
+                    && status == Status::Running
+                    && begun.elapsed() < PATIENCE =>
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            joined => return joined,
+        }
     }
 }
 
