@@ -158,6 +158,9 @@ pub(crate) fn forget(home: &Home, record: &Record, status: Status) -> Result<()>
     }
     // The record goes last: as long as a group is there, the next `delete` finds it.
     group.remove()?;
+    if let Some(before) = record.host_view {
+        before.restore(&record.rootfs)?;
+    }
     let forgotten = home.remove();
     if !record.poststop.is_empty() {
         let state = oci_state(record, "stopped", 0);

@@ -13,6 +13,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use crate::attributes::{Attributes, Inherited};
 use crate::config::{Hooks, Linux, Process, Spec};
 use crate::error::{Context, Error, Result};
+use crate::host_view::Before;
 use crate::ids::{self, Maps};
 use crate::init::{self, Birth};
 use crate::namespaces::{self, Namespaces};
@@ -147,6 +148,8 @@ pub(crate) struct Made<'a> {
     pub(crate) group: Option<Group>,
     pub(crate) child: Option<(i32, std::os::fd::OwnedFd)>,
     pid_file: Option<PathBuf>,
+    /// What to bring back where the root was mounted.
+    host_view: Option<(Before, PathBuf)>,
 }
 
 impl<'a> Made<'a> {
@@ -157,6 +160,7 @@ impl<'a> Made<'a> {
             group: None,
             child: None,
             pid_file: None,
+            host_view: None,
         }
     }
 
@@ -187,6 +191,9 @@ impl<'a> Made<'a> {
                 rustix::process::Pid::from_raw(pid),
                 rustix::process::WaitOptions::empty(),
             );
+        }
+        if let Some((before, rootfs)) = &self.host_view {
+            let _ = before.restore(rootfs);
         }
         if let Some(group) = &self.group {
             let _ = group.remove();
@@ -233,6 +240,10 @@ impl<'a> Made<'a> {
         let mut record = self.record(options, spec, linux, &rootfs, &group);
         record.inherited = inherited;
         record.no_new_keyring = options.no_new_keyring;
+        if !namespaces.has(ns::MOUNT) {
+            record.host_view = Some(Before::look(&rootfs)?);
+            self.host_view = record.host_view.map(|before| (before, rootfs.clone()));
+        }
         let agent = match (&linux.seccomp, &filter) {
             (Some(profile), Some(filter)) if filter.has_listener() => {
                 let agent = Agent::new(profile, &options.bundle);
@@ -543,9 +554,7 @@ fn check_namespaces(spec: &Spec, linux: &Linux, namespaces: &Namespaces) -> Resu
             return refuse(format!("unable to set {what} without a private UTS namespace"));
         }
     }
-    if !namespaces.has(ns::MOUNT)
-        && (!linux.masked_paths.is_empty() || !linux.readonly_paths.is_empty() || !spec.mounts.is_empty())
-    {
+    if !namespaces.has(ns::MOUNT) && (!linux.masked_paths.is_empty() || !linux.readonly_paths.is_empty()) {
         return refuse("unable to restrict sys entries without a private MNT namespace".into());
     }
     namespaces.check_sysctls(linux.sysctl.keys())?;

@@ -173,6 +173,15 @@ pub(crate) fn exec(
         .as_deref()
         .map(console::connect)
         .transpose()?;
+    // Its root is its own while the mount namespace is the host's.
+    let root = match record.host_view {
+        None => None,
+        Some(_) => {
+            let path = format!("/proc/{}/root", record.pid);
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            Some(rustix::fs::open(&path, flags, Mode::empty()).on("open", path)?)
+        }
+    };
     let group = record.group().below(&options.cgroups)?;
     let joins = group.joins()?;
     let birth = Birth {
@@ -181,6 +190,7 @@ pub(crate) fn exec(
         init: init.as_fd(),
         kinds,
         joins: &joins,
+        root: root.as_ref(),
         staged: ids::ordinary() && kinds & ns::USER != 0,
         filter: filter.as_ref(),
         console: console.as_ref(),
@@ -357,6 +367,8 @@ struct Birth<'a> {
     init: BorrowedFd<'a>,
     kinds: u32,
     joins: &'a [OwnedFd],
+    /// To change to, where the mount namespace does not bring it.
+    root: Option<&'a OwnedFd>,
     /// Whether the namespaces are joined already: an ordinary user has power over them only in the user namespace, and
     /// joins all at once.
     staged: bool,
@@ -413,6 +425,10 @@ impl Birth<'_> {
         };
         if others != 0 {
             ns::join(self.init, others).doing("join namespaces")?;
+        }
+        if let Some(root) = self.root {
+            rustix::process::fchdir(root).doing("enter the container's root")?;
+            rustix::process::chroot(".").doing("change to the container's root")?;
         }
         let in_userns = self.kinds & ns::USER != 0;
         if in_userns {

@@ -148,14 +148,17 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
     if birth.namespaces.new & ns::NETWORK != 0 {
         netdev::loopback()?;
     }
-    if birth.namespaces.new & ns::MOUNT != 0 {
-        let in_userns = birth.namespaces.has(ns::USER);
-        let mut root = Rootfs::prepare(spec, linux, birth.rootfs, in_userns)?;
+    // A mount namespace that is joined is given the root as a new one is, as runc does: whoever is in it sees that.
+    let in_userns = birth.namespaces.has(ns::USER);
+    let shared_view = !birth.namespaces.has(ns::MOUNT);
+    {
+        // Its descriptors go before all are closed.
+        let mut root = Rootfs::prepare(spec, linux, birth.rootfs, in_userns, shared_view)?;
         root.mount_all(birth.group, birth.bundle, &mut runtime)?;
         root.devices()?;
         runtime.join_cgroup()?;
         netdev::receive(birth.devices)?;
-        run_hooks(birth, channel, Some(&root))?;
+        run_hooks(birth, channel, &root)?;
         labels::apply(process)?;
         root.pivot(birth.no_pivot)?;
         if let Some(socket) = birth.console {
@@ -165,21 +168,6 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         names(birth)?;
         crate::sysctl::set(&linux.sysctl)?;
         root.finish()?;
-    } else {
-        runtime.join_cgroup()?;
-        netdev::receive(birth.devices)?;
-        run_hooks(birth, channel, None)?;
-        labels::apply(process)?;
-        rustix::process::chdir(birth.rootfs).on("enter", birth.rootfs)?;
-        if !birth.namespaces.has(ns::MOUNT) {
-            rustix::process::chroot(".").on("change root to", birth.rootfs)?;
-        }
-        rustix::process::chdir("/").on("enter", "/")?;
-        if let Some(socket) = birth.console {
-            crate::console::set_up(socket.as_fd(), process.console_size, process.user.uid, false)?;
-        }
-        names(birth)?;
-        crate::sysctl::set(&linux.sysctl)?;
     }
     identity::own_stdio(process.user.uid);
     // Before the filter and the change of user, which may forbid either. Closed and not only marked: whoever waits for the
@@ -268,7 +256,7 @@ fn own_pid() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
 }
 
-fn run_hooks(birth: &Birth<'_>, channel: &Channel, root: Option<&Rootfs<'_>>) -> Result<()> {
+fn run_hooks(birth: &Birth<'_>, channel: &Channel, root: &Rootfs<'_>) -> Result<()> {
     let Some(list) = &birth.spec.hooks else {
         return Ok(());
     };
@@ -277,10 +265,7 @@ fn run_hooks(birth: &Birth<'_>, channel: &Channel, root: Option<&Rootfs<'_>>) ->
         channel.await_go()?;
     }
     if !list.create_container.is_empty() {
-        match root {
-            Some(root) => root.enter()?,
-            None => rustix::process::chdir(birth.rootfs).on("enter", birth.rootfs)?,
-        }
+        root.enter()?;
         hooks::run(
             "createContainer",
             &list.create_container,

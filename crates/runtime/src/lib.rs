@@ -27,6 +27,7 @@ mod foreground;
 mod group;
 mod help;
 mod hooks;
+mod host_view;
 mod identity;
 mod ids;
 mod init;

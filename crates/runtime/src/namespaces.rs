@@ -85,7 +85,11 @@ impl Namespaces {
             if namespace.path.as_os_str().is_empty() {
                 result.new |= flag;
             } else {
-                result.joined.push(open(flag, namespace)?);
+                let joined = open(flag, namespace)?;
+                // To pivot there would take the caller's own root away.
+                if flag != ns::MOUNT || !joined.is_ours("mnt") {
+                    result.joined.push(joined);
+                }
             }
         }
         Ok(result)

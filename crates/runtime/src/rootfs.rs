@@ -36,6 +36,8 @@ pub(crate) struct Rootfs<'a> {
     late_readonly: Vec<OwnedFd>,
     /// Whether we are in a user namespace of our own: no device nodes.
     in_userns: bool,
+    /// Whether the mount namespace is the caller's, who keeps his `/`.
+    shared_view: bool,
 }
 
 /// The flag of a propagation by name.
@@ -59,8 +61,15 @@ pub(crate) fn propagation(name: &str) -> Result<u64> {
 }
 
 impl<'a> Rootfs<'a> {
-    /// Makes the mount namespace private enough and the root a mount of its own.
-    pub(crate) fn prepare(spec: &'a Spec, linux: &'a Linux, path: &'a Path, in_userns: bool) -> Result<Self> {
+    /// Makes the mount namespace private enough and the root a mount of its own. `shared_view`: the namespace is that of
+    /// the runtime's caller, and nothing but the root's mount is changed.
+    pub(crate) fn prepare(
+        spec: &'a Spec,
+        linux: &'a Linux,
+        path: &'a Path,
+        in_userns: bool,
+        shared_view: bool,
+    ) -> Result<Self> {
         let wished = propagation(&linux.rootfs_propagation)?;
         // What we mount must not show up outside, even when the root is to be shared.
         let first = if wished & MS_PRIVATE != 0 {
@@ -73,12 +82,18 @@ impl<'a> Rootfs<'a> {
         } else {
             first
         };
-        m::mount(None, c"/", None, first, None).on("change propagation of", "/")?;
         let c_path = c_string(path);
-        if wished & MS_SHARED != 0 {
-            make_parent_private(path)?;
+        if !shared_view {
+            m::mount(None, c"/", None, first, None).on("change propagation of", "/")?;
+            if wished & MS_SHARED != 0 {
+                make_parent_private(path)?;
+            }
         }
         m::mount(Some(&c_path), &c_path, None, MS_BIND | MS_REC, None).on("bind", path)?;
+        if shared_view {
+            // What is mounted in it, and unmounted with it, is its own affair.
+            m::mount(None, &c_path, None, MS_PRIVATE | MS_REC, None).on("make private", path)?;
+        }
         let root = Root::open(path)?;
         Ok(Self {
             spec,
@@ -87,6 +102,7 @@ impl<'a> Rootfs<'a> {
             root,
             late_readonly: Vec::new(),
             in_userns,
+            shared_view,
         })
     }
 
@@ -131,6 +147,11 @@ impl<'a> Rootfs<'a> {
 
     /// Makes the root `/`, and the old one unreachable.
     pub(crate) fn pivot(&self, no_pivot: bool) -> Result<()> {
+        if self.shared_view {
+            self.enter()?;
+            rustix::process::chroot(".").on("change root to", self.path)?;
+            return rustix::process::chdir("/").on("enter", "/");
+        }
         if no_pivot {
             // On a ramfs, which cannot be pivoted away from.
             hide_kernel_filesystems(self.path)?;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::attributes::Inherited;
 use crate::config::{Hook, Namespace};
 use crate::error::{Context, Error, Result};
+use crate::host_view::Before;
 use crate::json;
 use crate::notify::Agent;
 
@@ -57,6 +58,9 @@ pub(crate) struct Record {
     /// Whom calls of later processes are told to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) seccomp_agent: Option<Agent>,
+    /// Without a mount namespace: what to bring back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) host_view: Option<Before>,
     /// For later processes.
     pub(crate) inherited: Inherited,
 }

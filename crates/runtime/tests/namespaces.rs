@@ -481,3 +481,76 @@ fn network_devices_that_cannot_move_are_refused() {
         assert!(text.contains(expected), "{text}");
     }
 }
+
+/// Into a mount namespace that others made the root and its mounts go as into a new one; the caller's own is left alone.
+#[test]
+fn a_mount_namespace_is_joined_and_given_the_root() {
+    let host = Host::new();
+    let script = "ls / | tr '\\n' ' '; echo; grep -c ' / / ' /proc/self/mountinfo; grep -o ' /dev/shm .*' /proc/self/mountinfo; \
+                  ls /dev/null; readlink /proc/self/ns/mnt; (echo x >/proc/sys/kernel/domainname) 2>/dev/null || echo read-only";
+    let mut config = host.config(&["sh", "-c", script]);
+    for namespace in config["linux"]["namespaces"].as_array_mut().unwrap() {
+        if namespace["type"] == "mount" {
+            namespace["path"] = json!("/proc/HOLDER/ns/mnt");
+        }
+    }
+    host.write(&config);
+    let text = host.ok(
+        "unshare -m sleep 1000 & h=$!; within '[ $(cat /proc/$h/comm) = sleep ]'; sed -i s/HOLDER/$h/ config.json\n\
+         before=$(cat /proc/self/mountinfo); readlink /proc/$h/ns/mnt; runc run c\n\
+         [ \"$before\" = \"$(cat /proc/self/mountinfo)\" ] && echo same; ls /proc/$h/root | tr '\\n' ' '",
+    );
+    let lines: Vec<&str> = text.lines().collect();
+    let root = "bin dev etc proc sys tmp usr ";
+    assert_eq!(lines.len(), 9, "{text}");
+    assert_eq!(lines[1], root, "{text}");
+    assert!(
+        lines[3].starts_with(" /dev/shm ") && lines[3].contains("nosuid,nodev,noexec"),
+        "{text}"
+    );
+    assert_eq!((lines[4], lines[5]), ("/dev/null", lines[0]), "{text}");
+    // Whoever else is in it sees the container's root now, as with runc.
+    assert_eq!(lines[6..], ["read-only", "same", root], "{text}");
+}
+
+/// The root is then a mount of the host's, which goes with the container, however that ends; and `exec` has that root too.
+#[test]
+fn without_a_mount_namespace_the_host_is_as_it_was_afterwards() {
+    let host = Host::new();
+    let mut config = host.config(&["sh", "-c", "ls /; echo; exec sleep 1000"]);
+    config["linux"]["maskedPaths"] = json!([]);
+    config["linux"]["readonlyPaths"] = json!([]);
+    for path in [None, Some("/proc/self/ns/mnt")] {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|namespace| namespace["type"] != "mount");
+        if let Some(path) = path {
+            namespaces.push(json!({"type": "mount", "path": path}));
+        }
+        host.write(&config);
+        let mut wrong = config.clone();
+        wrong["process"]["args"] = json!(["nope"]);
+        std::fs::write(host.path("wrong.json"), wrong.to_string()).unwrap();
+        let text = host.ok(
+            "mount --make-rshared /; table() { cut -d' ' -f5- /proc/self/mountinfo | grep -v ' proc proc '; }; before=$(table)\n\
+             $RUNC run -d --pid-file /run/pid c >/run/out </dev/null; within 'grep -q usr /run/out'; grep -q rootfs /proc/self/mountinfo && echo mounts\n\
+             [ \"$(runc exec c ls /)\" = \"$(sed '/^$/d' /run/out)\" ] && echo same root; readlink /proc/$(pid)/root | grep -o 'rootfs$'\n\
+             runc delete -f c; [ \"$before\" = \"$(table)\" ] && echo as before; cp config.json good.json; cp wrong.json config.json\n\
+             runc run c 2>/dev/null || echo refused; [ \"$before\" = \"$(table)\" ] && echo as before; cp good.json config.json\n\
+             for n in 1 2 3 4 5 6; do $RUNC create c 2>/dev/null & sleep 0.00$n; kill -9 $!; wait $! 2>/dev/null; runc delete --force c; done\n\
+             [ \"$before\" = \"$(table)\" ] && echo as before",
+        );
+        assert_eq!(
+            text.lines().collect::<Vec<_>>(),
+            [
+                "mounts",
+                "same root",
+                "rootfs",
+                "as before",
+                "refused",
+                "as before",
+                "as before"
+            ],
+            "{text}"
+        );
+    }
+}
