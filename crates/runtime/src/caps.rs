@@ -56,14 +56,40 @@ pub(crate) fn names() -> impl Iterator<Item = String> {
     NAMES.iter().map(|name| format!("CAP_{name}"))
 }
 
+fn number(name: &str) -> Option<usize> {
+    let name = name.strip_prefix("CAP_").unwrap_or(name);
+    NAMES.iter().position(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Says which names are ignored: a newer engine may know more than we do. In runc's words.
+pub(crate) fn warn_of_unknown(from: Option<&Capabilities>) {
+    let Some(from) = from else { return };
+    let mut unknown: Vec<&str> = [
+        &from.bounding,
+        &from.effective,
+        &from.inheritable,
+        &from.permitted,
+        &from.ambient,
+    ]
+    .into_iter()
+    .flatten()
+    .filter(|name| number(name).is_none())
+    .map(String::as_str)
+    .collect();
+    if !unknown.is_empty() {
+        unknown.sort_unstable();
+        unknown.dedup();
+        log::warn(format_args!(
+            "ignoring unknown or unavailable capabilities: [{}]",
+            unknown.join(" ")
+        ));
+    }
+}
+
 fn mask(names: &[String]) -> u64 {
-    // An unknown name is ignored, as runc does since 1.1: a newer engine may know more than this kernel.
     names
         .iter()
-        .filter_map(|name| {
-            let name = name.strip_prefix("CAP_").unwrap_or(name);
-            NAMES.iter().position(|known| known.eq_ignore_ascii_case(name))
-        })
+        .filter_map(|name| number(name))
         .fold(0, |mask, number| mask | 1 << number)
 }
 

@@ -11,7 +11,7 @@ use crate::log::{self, Log};
 use crate::passed::Passed;
 use crate::state::{Home, Record, Status};
 use crate::{
-    checkpoint, clock, commands, create, events, exec, features, foreground, group, help, seal, update,
+    checkpoint, clock, commands, create, events, exec, features, first, foreground, group, help, seal, update,
 };
 
 /// What the main passes in: libraries do not look for themselves.
@@ -259,7 +259,7 @@ impl Caller<'_> {
             }
             "kill" => {
                 let (home, record) = self.container(parsed)?;
-                let signal = commands::signal(parsed.rest.get(1).map_or("SIGTERM", String::as_str))?;
+                let signal = commands::signal(parsed.rest.get(1).map_or("", String::as_str))?;
                 commands::kill(&home, &record, signal, parsed.is_set("all"))?;
             }
             "delete" => {
@@ -286,7 +286,7 @@ impl Caller<'_> {
                     .input
                     .directory
                     .join(parsed.path("bundle").unwrap_or_default());
-                features::write_spec(&bundle, parsed.is_set("rootless"))?;
+                first::write(&bundle, parsed.is_set("rootless"))?;
             }
             "checkpoint" => {
                 let (home, record) = self.container(parsed)?;

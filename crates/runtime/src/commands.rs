@@ -20,8 +20,11 @@ pub(crate) fn start(home: &Home, record: &Record) -> Result<()> {
     match home.status(record) {
         Status::Created => {}
         Status::Stopped => return Err(Error::State("cannot start a container that has stopped".into())),
-        Status::Running | Status::Paused => {
-            return Err(Error::State("cannot start an already running container".into()));
+        Status::Running => return Err(Error::State("cannot start an already running container".into())),
+        Status::Paused => {
+            return Err(Error::State(
+                "cannot start a container in the paused state".into(),
+            ));
         }
         Status::Creating => {
             return Err(Error::State(
@@ -122,8 +125,7 @@ pub(crate) fn delete(home: &Home, force: bool) -> Result<()> {
             };
         }
         Err(Error::NoContainer) if force => return Ok(()),
-        // A record that makes no sense must not make the container immortal. One that could not be read may make sense.
-        Err(Error::Parse { .. } | Error::State(_)) if force => return home.remove(),
+        // Also with force: to forget a record that we cannot read would leave its processes and its cgroup behind for good.
         Err(error) => return Err(error),
     };
     let status = home.status(&record);
@@ -215,10 +217,7 @@ pub(crate) fn freeze(home: &Home, record: &Record, frozen: bool) -> Result<()> {
         (true, Status::Running | Status::Created) | (false, Status::Paused) => {
             Ok(record.group().freeze(frozen)?)
         }
-        (true, _) => Err(Error::State(format!(
-            "container not running or created: {}",
-            status.name()
-        ))),
+        (true, _) => Err(Error::State("container not running".into())),
         (false, _) => Err(Error::State("container not paused".into())),
     }
 }
@@ -242,7 +241,7 @@ pub(crate) fn all(root: &Path) -> Result<Vec<(Home, Record)>> {
     Ok(found)
 }
 
-/// A signal by number or name, with or without `SIG`.
+/// A signal by number or name, with or without `SIG`. None is SIGTERM.
 pub(crate) fn signal(text: &str) -> Result<i32> {
     const NAMES: [&str; 32] = [
         "EXIT", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
@@ -250,6 +249,9 @@ pub(crate) fn signal(text: &str) -> Result<i32> {
         "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
     ];
     let unknown = || Error::Usage(format!("unknown signal {text:?}"));
+    if text.is_empty() {
+        return Ok(15);
+    }
     if let Ok(number) = text.parse::<i32>() {
         return if (0..=64).contains(&number) {
             Ok(number)
@@ -303,6 +305,7 @@ mod tests {
     fn signals_have_names_and_numbers() {
         for (text, number) in [
             ("KILL", 9),
+            ("", 15),
             ("SIGTERM", 15),
             ("sigusr1", 10),
             ("1", 1),
@@ -311,7 +314,7 @@ mod tests {
         ] {
             assert_eq!(signal(text).unwrap(), number, "{text}");
         }
-        for text in ["", "SIG", "FOO", "65", "-1", "RTMIN+99"] {
+        for text in ["SIG", "FOO", "65", "-1", "RTMIN+99"] {
             assert!(signal(text).is_err(), "{text}");
         }
     }

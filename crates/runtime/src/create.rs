@@ -24,7 +24,7 @@ use crate::sources::Sources;
 use crate::stage::Stage;
 use crate::state::{FIFO, FILTER, Home, Record, Status, process_times};
 use crate::sync::{Channel, Said};
-use crate::{console, group, hooks, identity, json, labels, log};
+use crate::{caps, console, devices, group, hooks, identity, json, labels, log};
 
 /// What `create` and `run` are asked for.
 #[derive(Debug, Default)]
@@ -83,6 +83,7 @@ pub(crate) fn validate(spec: &Spec, options: &Options) -> Result<()> {
             spec.oci_version
         )));
     }
+    identity::check_user(&process.user)?;
     labels::check(process)?;
     if let Some(hooks) = &spec.hooks {
         hooks::check(hooks)?;
@@ -96,6 +97,8 @@ pub(crate) fn validate(spec: &Spec, options: &Options) -> Result<()> {
                 )));
             }
         }
+        labels::check_mounts(linux)?;
+        devices::check(&linux.devices)?;
         if linux.intel_rdt.is_some() {
             return refuse(
                 "linux.intelRdt: intelRdt is specified in config, but Intel RDT is not supported or enabled",
@@ -212,12 +215,13 @@ impl<'a> Made<'a> {
             .as_ref()
             .ok_or(Error::Config("process property must not be empty".into()))?;
         identity::check_limits(&process.rlimits)?;
+        caps::warn_of_unknown(process.capabilities.as_ref());
         let inherited = Inherited::new(process, linux);
         let attributes = Attributes::new(process, &inherited, false)?;
         let mut namespaces = Namespaces::open(&linux.namespaces)?;
         check_namespaces(spec, linux, &namespaces)?;
-        let devices = netdev::find(&linux.net_devices, &namespaces)?;
-        if !devices.is_empty() {
+        let net_devices = netdev::find(&linux.net_devices, &namespaces)?;
+        if !net_devices.is_empty() {
             namespaces.early |= ns::NETWORK;
         }
         let user = namespaces.joined(ns::USER).map(|joined| &joined.file);
@@ -315,7 +319,7 @@ impl<'a> Made<'a> {
                     id: &options.id,
                     namespaces: &namespaces,
                     joined: staged,
-                    devices: &devices,
+                    devices: &net_devices,
                     group: Some(&group),
                     filter: filter.as_ref(),
                     fifo: &fifo,
@@ -345,7 +349,7 @@ impl<'a> Made<'a> {
             }
         }
         log::debug(format_args!("cgroup {:?} was made", group.paths()));
-        netdev::push(&devices, &namespaces, pid)?;
+        netdev::push(&net_devices, &namespaces, pid)?;
         let joins = group.joins()?;
         let borrowed: Vec<_> = joins.iter().map(AsFd::as_fd).collect();
         ours.go(&borrowed)?;

@@ -32,6 +32,26 @@ const LINKS: [(&str, &str); 5] = [
     ("pts/ptmx", "ptmx"),
 ];
 
+/// Refuses what cannot be a node.
+pub(crate) fn check(devices: &[Device]) -> Result<()> {
+    for (at, device) in devices.iter().enumerate() {
+        if !["c", "u", "b", "p"].contains(&device.kind.as_str()) {
+            return Err(Error::Config(format!(
+                "linux.devices[{at}].type: invalid device type {:?} of {}",
+                device.kind,
+                device.path.display()
+            )));
+        }
+        if [device.uid, device.gid].contains(&Some(u32::MAX)) {
+            return Err(Error::Config(format!(
+                "linux.devices[{at}]: {} is no owner: the kernel takes it for \"no change\"",
+                u32::MAX
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// What every container may use, whatever its own rules say before: making nodes of any kind, the default devices and
 /// terminals.
 pub(crate) fn default_rules() -> impl Iterator<Item = DeviceRule> {

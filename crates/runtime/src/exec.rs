@@ -19,7 +19,7 @@ use crate::notify::Listened;
 use crate::passed::Passed;
 use crate::state::{FILTER, Home, Record, Status};
 use crate::sync::{Channel, Said};
-use crate::{console, identity, ids, json, labels, log, namespaces, program, stage};
+use crate::{caps, console, identity, ids, json, labels, log, namespaces, program, stage};
 
 /// What `exec` is asked for.
 #[derive(Debug, Default)]
@@ -62,6 +62,9 @@ pub(crate) fn process(options: &Options, record: &Record) -> Result<Process> {
         let mut process = json::parse(path, &text)?;
         record.inherited.complete(&mut process);
         return Ok(process);
+    }
+    if options.args.is_empty() {
+        return Err(Error::Usage("exec args cannot be empty".into()));
     }
     let mut process = process_of(&record.bundle)?;
     process.args.clone_from(&options.args);
@@ -137,7 +140,9 @@ pub(crate) fn exec(
         return Err(Error::Config("Cwd must be an absolute path".into()));
     }
     labels::check(process)?;
+    identity::check_user(&process.user)?;
     identity::check_limits(&process.rlimits)?;
+    caps::warn_of_unknown(process.capabilities.as_ref());
     let attributes = Attributes::new(process, &record.inherited, true)?;
     let init = lighter_sys::pidfd::open(record.pid).doing("open the container's process")?;
     if !record.is_alive() {

@@ -8,9 +8,9 @@ use serde_json::json;
 
 use crate::error::{Context, Error, Result};
 use crate::state::{Home, OciState, Record, Status};
-use crate::{caps, commands, namespaces, options};
+use crate::{attributes, caps, commands, namespaces, options};
 
-const SPEC: &str = "1.3.0";
+pub(crate) const SPEC: &str = "1.3.0";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// `--version`, in the shape that dockerd looks through.
@@ -39,6 +39,21 @@ fn full<'a>(home: &Home, record: &'a Record) -> OciState<'a> {
     state
 }
 
+/// Whose container it is: by name, or `#UID` where the host has no name for that.
+fn owner(home: &Home) -> String {
+    let Ok(stat) = rustix::fs::stat(&home.dir) else {
+        return String::new();
+    };
+    let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let id = stat.st_uid.to_string();
+    let name = text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == id).then_some(name)
+    });
+    name.map_or_else(|| format!("#{id}"), str::to_owned)
+}
+
 pub(crate) fn state(home: &Home, record: &Record) -> Result<String> {
     pretty(&full(home, record))
 }
@@ -52,7 +67,11 @@ pub(crate) fn list(root: &Path, format: &str, quiet: bool) -> Result<String> {
     }
     match format {
         "json" => {
-            let states: Vec<_> = all.iter().map(|(home, record)| full(home, record)).collect();
+            let listed = |(home, record)| OciState {
+                owner: Some(owner(home)),
+                ..full(home, record)
+            };
+            let states: Vec<_> = all.iter().map(|(home, record)| listed((home, record))).collect();
             let text = if states.is_empty() {
                 "null".to_owned()
             } else {
@@ -75,7 +94,7 @@ pub(crate) fn list(root: &Path, format: &str, quiet: bool) -> Result<String> {
                     status.name().to_owned(),
                     record.bundle.display().to_string(),
                     record.created.clone(),
-                    "root".to_owned(),
+                    owner(home),
                 ]
             });
             Ok(table(&std::iter::once(head).chain(rows).collect::<Vec<_>>()))
@@ -102,6 +121,8 @@ fn table(rows: &[[String; 6]]) -> String {
 pub(crate) fn ps(record: &Record, format: &str, arguments: &[String]) -> Result<String> {
     let pids = commands::processes(record)?;
     match format {
+        // As runc, whose callers may tell nobody from an empty list.
+        "json" if pids.is_empty() => Ok("null\n".to_owned()),
         "json" => Ok(json!(pids).to_string() + "\n"),
         "table" => {
             let arguments: Vec<&str> = if arguments.is_empty() {
@@ -159,10 +180,13 @@ pub(crate) fn features() -> String {
                 "knownFlags": known::FLAGS,
                 "supportedFlags": known::FLAGS,
             },
-            "apparmor": {"enabled": false},
-            "selinux": {"enabled": false},
+            "apparmor": {"enabled": true},
+            "selinux": {"enabled": true},
             "intelRdt": {"enabled": false},
-            "netDevices": {"enabled": true},
+            "memoryPolicy": {
+                "modes": attributes::MEMORY_MODES,
+                "flags": attributes::MEMORY_FLAGS.map(|(name, _)| name),
+            },
             "mountExtensions": {"idmap": {"enabled": true}},
             "netDevices": {"enabled": true},
         },
@@ -173,69 +197,4 @@ pub(crate) fn features() -> String {
         "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property.", "org.criu.config"],
     });
     format!("{features:#}\n")
-}
-
-/// `spec`: a configuration to start from.
-pub(crate) fn write_spec(bundle: &Path, rootless: bool) -> Result<()> {
-    let path = bundle.join("config.json");
-    if path.exists() {
-        return Err(Error::Config("File config.json exists. Remove it first".into()));
-    }
-    let caps = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
-    let mut kinds = vec!["pid", "ipc", "uts", "mount"];
-    kinds.push(if rootless { "user" } else { "network" });
-    // As runc: callers add it where it is missing, and twice is refused.
-    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-        kinds.push("cgroup");
-    }
-    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": source, "options": options});
-    let mut spec = json!({
-        "ociVersion": SPEC,
-        "process": {
-            "terminal": true,
-            "user": {"uid": 0, "gid": 0},
-            "args": ["sh"],
-            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
-            "cwd": "/",
-            "capabilities": {"bounding": caps, "effective": caps, "permitted": caps},
-            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
-            "noNewPrivileges": true,
-        },
-        "root": {"path": "rootfs", "readonly": true},
-        "hostname": "runc",
-        "mounts": [
-            mount("/proc", "proc", "proc", &[]),
-            mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-            mount("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
-            mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
-            mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-            if rootless {
-                mount("/sys", "none", "/sys", &["rbind", "nosuid", "noexec", "nodev", "ro"])
-            } else {
-                mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"])
-            },
-            mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
-        ],
-        "linux": {
-            "resources": {"devices": [{"allow": false, "access": "rwm"}]},
-            "namespaces": kinds.iter().map(|kind| json!({"type": kind})).collect::<Vec<_>>(),
-            "maskedPaths": ["/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-                "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi"],
-            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
-        },
-    });
-    if rootless {
-        // The group of terminals is not mapped.
-        if let Some(options) = spec["mounts"][2]["options"].as_array_mut() {
-            options.pop();
-        }
-        // An ordinary user has no say in limits.
-        if let Some(linux) = spec["linux"].as_object_mut() {
-            linux.remove("resources");
-        }
-        let map = |host: u32| json!([{"containerID": 0, "hostID": host, "size": 1}]);
-        spec["linux"]["uidMappings"] = map(rustix::process::geteuid().as_raw());
-        spec["linux"]["gidMappings"] = map(rustix::process::getegid().as_raw());
-    }
-    std::fs::write(&path, format!("{spec:#}\n")).on("write", path)
 }

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use crate::attributes::Attributes;
 use crate::caps::Sets;
-use crate::config::{Process, Rlimit};
+use crate::config::{Process, Rlimit, User};
 use crate::error::{Context, Error, Result};
 use crate::sync::Channel;
 
@@ -55,6 +55,21 @@ pub(crate) fn check_limits(limits: &[Rlimit]) -> Result<()> {
             "process.rlimits[{at}]: {reason}: {:?}",
             limit.kind
         )));
+    }
+    Ok(())
+}
+
+/// Refuses the id that means "no change" to the kernel: such a process would stay root.
+pub(crate) fn check_user(user: &User) -> Result<()> {
+    for (field, id) in [("uid", user.uid), ("gid", user.gid)]
+        .into_iter()
+        .chain(user.additional_gids.iter().map(|gid| ("additionalGids", *gid)))
+    {
+        if id == u32::MAX {
+            return Err(Error::Config(format!(
+                "process.user.{field}: {id} is no id: the kernel takes it for \"no change\""
+            )));
+        }
     }
     Ok(())
 }

@@ -5,10 +5,13 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+use crate::strict::Strict;
 
 /// Parses `text`, which was read from `path`.
 pub(crate) fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T> {
-    serde_json::from_slice(text).map_err(|source| {
+    let mut from = serde_json::Deserializer::from_slice(text);
+    let parsed = T::deserialize(Strict(&mut from)).and_then(|parsed| from.end().map(|()| parsed));
+    parsed.map_err(|source| {
         let field = if source.is_data() {
             field(text, offset(text, source.line(), source.column()))
         } else {
@@ -124,6 +127,22 @@ mod tests {
             (
                 r#"{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"args": [{"index": 1}]}]}}}"#,
                 "linux.seccomp.syscalls[0].args[0]: missing field `value`",
+            ),
+            (
+                r#"{"process": {"user": [5, 6]}}"#,
+                "process.user: invalid type: sequence, expected struct User",
+            ),
+            (
+                r#"{"mounts": [["/proc", "proc", "proc", []]]}"#,
+                "mounts[0]: invalid type: sequence",
+            ),
+            (
+                r#"{"linux": {"resources": []}}"#,
+                "linux.resources: invalid type: sequence",
+            ),
+            (
+                r#"{"hooks": {"prestart": [["/bin/x"]]}}"#,
+                "hooks.prestart[0]: invalid type: sequence",
             ),
             (
                 r#"{"hostname": true, "ociVersion": 1}"#,

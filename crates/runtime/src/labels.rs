@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::config::Process;
+use crate::config::{Linux, Process};
 use crate::error::{Context, Error, Result};
 
 const PROC_MAGIC: i64 = 0x9fa0;
@@ -27,6 +27,17 @@ pub(crate) fn check(process: &Process) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Refuses a label for mounts where nothing would be labelled.
+pub(crate) fn check_mounts(linux: &Linux) -> Result<()> {
+    if linux.mount_label.is_empty() || has_selinux() {
+        return Ok(());
+    }
+    Err(Error::Config(
+        "linux.mountLabel: selinux label is specified in config, but selinux is disabled or not supported"
+            .into(),
+    ))
 }
 
 /// In the process, while `/proc` is the host's.

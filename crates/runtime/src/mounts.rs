@@ -10,7 +10,7 @@ use lighter_cgroups::{Group, Version};
 use lighter_safe_fs::Root;
 use lighter_sys::descriptors::close_later;
 use lighter_sys::mount::{self as m, attribute};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, FileType};
 use rustix::io::Errno;
 
 use crate::cgroup_mount::View;
@@ -183,7 +183,9 @@ impl Mounts<'_> {
         };
         mount_flags::bind(tree.as_fd(), options)?;
         let target = self.target(mount, &What::Bind(&tree))?;
-        m::attach(tree.as_fd(), target.as_fd()).doing("attach")?;
+        m::attach(tree.as_fd(), target.as_fd())
+            .map_err(|error| unlike(error, &tree, &target))
+            .doing("attach")?;
         mount_flags::propagate(tree.as_fd(), options)?;
         close_later(tree);
         close_later(target);
@@ -217,7 +219,11 @@ impl Mounts<'_> {
         });
         let readonly = options.set & attribute::RDONLY != 0;
         let late = readonly && (kind == "tmpfs" || mount.destination == Path::new("/dev"));
-        if !late && !options.copy_up && !options.has_more() {
+        let label = match kind {
+            "proc" | "sysfs" => "",
+            _ => self.linux.mount_label.as_str(),
+        };
+        if !late && !options.copy_up && !options.has_more() && label.is_empty() {
             rustix::process::fchdir(&target).doing("enter the mount point")?;
             let (kind_c, text) = (c_string(kind), data(&options.data));
             close_later(target);
@@ -234,9 +240,23 @@ impl Mounts<'_> {
         if late {
             options.set &= !attribute::RDONLY;
         }
-        let made = detached(kind, &source, &options).map_err(|error| explain(error, kind))?;
+        let queues = kind == "mqueue";
+        let made = detached(kind, &source, &options, if queues { "" } else { label })
+            .map_err(|error| explain(error, kind))?;
         if options.copy_up && kind == "tmpfs" {
             crate::copy_up::copy_up(target.as_fd(), made.as_fd())?;
+        }
+        if queues && !label.is_empty() {
+            // It has no option for that.
+            let value = c_string(label);
+            let place = m::path_of(made.as_fd());
+            rustix::fs::setxattr(
+                place.as_c_str(),
+                "security.selinux",
+                value.as_bytes_with_nul(),
+                rustix::fs::XattrFlags::empty(),
+            )
+            .doing("label the message queues")?;
         }
         m::attach(made.as_fd(), target.as_fd()).doing("attach")?;
         mount_flags::recursive(made.as_fd(), &options)?;
@@ -275,7 +295,8 @@ fn data(text: &str) -> Option<CString> {
     (!text.is_empty()).then(|| c_string(text))
 }
 
-fn detached(kind: &str, source: &CStr, options: &Options) -> std::io::Result<OwnedFd> {
+/// `label`: the SELinux label of everything in it, or none.
+fn detached(kind: &str, source: &CStr, options: &Options, label: &str) -> std::io::Result<OwnedFd> {
     let mut settings: Vec<(CString, Option<CString>)> = Vec::new();
     let flags = options.mount_flags();
     for (flag, name) in [
@@ -295,11 +316,25 @@ fn detached(kind: &str, source: &CStr, options: &Options) -> std::io::Result<Own
             None => (c_string(option), None),
         });
     }
+    if !label.is_empty() {
+        settings.push((c_string("context"), Some(c_string(label))));
+    }
     let settings: Vec<(&CStr, Option<&CStr>)> = settings
         .iter()
         .map(|(key, value)| (key.as_c_str(), value.as_deref()))
         .collect();
     m::new_filesystem(&c_string(kind), Some(source), &settings, options.set)
+}
+
+/// A file over a directory, or a directory over a file: what `mount(2)` says of that, which engines look for.
+fn unlike(error: std::io::Error, tree: &OwnedFd, target: &OwnedFd) -> std::io::Error {
+    let is_dir = |fd| {
+        rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+    };
+    if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) && is_dir(tree) != is_dir(target) {
+        return Errno::NOTDIR.into();
+    }
+    error
 }
 
 fn explain(error: std::io::Error, kind: &str) -> Error {

@@ -195,11 +195,10 @@ impl Home {
         if !record.is_alive() {
             return Status::Stopped;
         }
-        if self.file(FIFO).exists() {
-            return Status::Created;
-        }
         if record.group().wants_frozen() {
             Status::Paused
+        } else if self.file(FIFO).exists() {
+            Status::Created
         } else {
             Status::Running
         }

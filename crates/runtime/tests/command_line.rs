@@ -143,9 +143,62 @@ fn a_new_specification_has_a_cgroup_namespace_on_v2_only() {
         .map(|namespace| namespace["type"].as_str().unwrap())
         .collect();
     let v2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-    let mut expected = vec!["pid", "ipc", "uts", "mount", "network"];
+    let mut expected = vec!["pid", "network", "ipc", "uts", "mount"];
     expected.extend(v2.then_some("cgroup"));
     assert_eq!(kinds, expected);
+}
+
+/// By the byte, so that a script that edits it by line finds its lines. Only the version of the spec is ours.
+#[test]
+fn a_new_specification_is_runcs() {
+    let host = Host::new();
+    let peer = host.peer("runc");
+    let text = host.ok(&format!(
+        "for flag in '' --rootless; do rm -f config.json; {} spec $flag; sed '2s/1[.][0-9.]*[0-9]/1.3.0/' config.json >theirs; \
+         rm config.json; $RUNC spec $flag; cmp theirs config.json && echo same; done",
+        peer.display()
+    ));
+    assert_eq!(text, "same\nsame\n");
+}
+
+/// What a caller asks for with `features` it is to find, and nothing that is refused.
+#[test]
+fn features_has_the_entries_of_the_specification() {
+    let host = Host::new();
+    let features: Value = serde_json::from_str(&host.ok("$RUNC features")).unwrap();
+    let linux = &features["linux"];
+    for (entry, enabled) in [
+        ("apparmor", true),
+        ("selinux", true),
+        ("netDevices", true),
+        ("intelRdt", false),
+    ] {
+        assert_eq!(linux[entry]["enabled"], enabled, "{entry}");
+    }
+    let policy = &linux["memoryPolicy"];
+    assert_eq!(policy["modes"].as_array().unwrap().len(), 7, "{policy}");
+    assert_eq!(policy["flags"].as_array().unwrap().len(), 3, "{policy}");
+}
+
+/// As runc: the owner is who owns the directory, and nobody's list is `null`.
+#[test]
+fn a_list_names_owners_and_an_empty_container_has_no_processes() {
+    let host = Host::new();
+    host.write(&host.config(&["true"]));
+    let text = host.ok(
+        "runc run -d c; within 'runc state c | grep stopped'; runc ps -f json c\n\
+         for user in 0 54321; do chown $user /run/lighter-runc/c; runc list | tail -1 | grep -o '[^ ]*$'; runc list -f json | grep -o 'owner.*'; done\n\
+         runc state c | grep owner; runc delete c",
+    );
+    let expected = [
+        "null",
+        "root",
+        "owner\":\"root\"}]",
+        "#54321",
+        "owner\":\"#54321\"}]",
+        "  \"owner\": \"\"",
+    ];
+    assert_eq!(text.lines().collect::<Vec<_>>(), expected);
 }
 
 /// By runc's words: scripts and its own test suite look for them.

@@ -274,3 +274,42 @@ fn what_outlives_the_first_process_is_killed() {
     );
     assert_eq!(text, "lives\ndead\n");
 }
+
+/// As runc: a container that is paused before its start says so, can go on, and does not start meanwhile.
+#[test]
+fn a_created_container_is_paused_and_resumed() {
+    let host = Host::new();
+    host.write(&host.config(&["sleep", "100"]));
+    let text = host.ok(
+        "status() { runc state c | grep -o 'status.*'; }; $RUNC create c >/dev/null; runc pause c; status; $RUNC start c 2>&1 | grep -o 'msg=.*'\n\
+         $RUNC pause c 2>&1 | grep -o 'msg=.*'; runc resume c; status; runc start c; status; runc delete -f c",
+    );
+    let expected = [
+        "status\": \"paused\",",
+        "msg=\"cannot start a container in the paused state\"",
+        "msg=\"container not running\"",
+        "status\": \"created\",",
+        "status\": \"running\",",
+    ];
+    assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+}
+
+/// Nothing is forgotten that may still run: not with a broken record, nor with a newer one's.
+#[test]
+fn a_record_that_cannot_be_read_is_kept() {
+    let host = Host::new();
+    host.write(&host.config(&["sleep", "100"]));
+    let text = host.ok(
+        "runc run -d --pid-file /run/pid c; f=/run/lighter-runc/c/state.json; cp $f /run/good\n\
+         head -c 40 /run/good >$f; $RUNC delete -f c 2>&1 | grep -o 'parse /run/lighter-runc/c/state.json'\n\
+         sed 's/\"format\":[0-9]*/\"format\":999/' /run/good >$f; $RUNC delete -f c 2>&1 | grep -o 'state of a newer lighter-runc (format 999'\n\
+         kill -0 $(pid) && echo alive; cp /run/good $f; runc delete -f c; kill -0 $(pid) 2>/dev/null || echo gone; ls /run/lighter-runc",
+    );
+    let expected = [
+        "parse /run/lighter-runc/c/state.json",
+        "state of a newer lighter-runc (format 999",
+        "alive",
+        "gone",
+    ];
+    assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+}

@@ -314,3 +314,21 @@ fn sources_and_destinations_may_be_relative_and_links_lead_inside() {
         assert!(text.contains(expected), "{expected:?} in {text}");
     }
 }
+
+/// In the words that engines make their advice of.
+#[test]
+fn a_file_is_not_mounted_over_a_directory_nor_a_directory_over_a_file() {
+    let host = Host::new();
+    fs::write(host.path("file"), "").unwrap();
+    fs::create_dir(host.path("dir")).unwrap();
+    for (source, destination) in [("file", "/bin"), ("dir", "/etc/passwd"), ("dir", "/proc/uptime")] {
+        let mut config = host.config(&["true"]);
+        let mounts = config["mounts"].as_array_mut().unwrap();
+        mounts.push(mount("bind", host.path(source), destination, "bind"));
+        let said = refused(&host, &config);
+        assert!(
+            said.trim_end().trim_end_matches('"').ends_with("not a directory"),
+            "{said}"
+        );
+    }
+}

@@ -263,6 +263,28 @@ fn a_user_without_a_home_is_at_the_root() {
 
 #[test]
 fn what_makes_no_sense_is_refused_by_its_field() {
+    for (field, value) in [
+        ("uid", json!(u32::MAX)),
+        ("gid", json!(u32::MAX)),
+        ("additionalGids", json!([5, u32::MAX])),
+    ] {
+        refused(
+            |c| c["process"]["user"][field] = value,
+            &format!("process.user.{field}: 4294967295 is no id: the kernel takes it for \"no change\""),
+        );
+    }
+    refused(
+        |c| c["process"]["user"] = json!([5, 6]),
+        "config.json: process.user: invalid type: sequence, expected struct User",
+    );
+    refused(
+        |c| c["linux"]["devices"] = json!([{}]),
+        "linux.devices[0].type: invalid device type \"\"",
+    );
+    refused(
+        |c| c["linux"]["mountLabel"] = json!("system_u:object_r:container_file_t:s0:c1,c2"),
+        "linux.mountLabel: selinux label is specified in config, but selinux is disabled or not supported",
+    );
     let scheduler = |value: Value| move |c: &mut Value| c["process"]["scheduler"] = value;
     refused(
         scheduler(json!({})),
@@ -428,4 +450,39 @@ fn an_ambient_capability_that_cannot_be_is_warned_about() {
         ) && log.lines().count() == 1,
         "{log}"
     );
+}
+
+/// The id for "no change" does not run a later process as root.
+#[test]
+fn a_later_process_has_an_id_or_is_refused() {
+    let host = Host::new();
+    host.write(&host.config(&["sleep", "100"]));
+    let process = json!({"args": ["/bin/id"], "cwd": "/", "user": {"uid": u32::MAX}, "capabilities": {"bounding": ["CAP_NOPE"]}});
+    fs::write(host.path("process.json"), process.to_string()).unwrap();
+    let text = host.ok(
+        "runc run -d c; $RUNC exec -u 4294967295 c id 2>&1; $RUNC exec -u 5:4294967295 c id 2>&1; $RUNC exec -p process.json c 2>&1; \
+         sed -i s/4294967295/7/ process.json; $RUNC --log /run/l exec -p process.json c; grep -o 'ignoring .*' /run/l; \
+         $RUNC exec c 2>&1; runc kill c '' && echo sent; runc delete -f c",
+    );
+    let no = |field| {
+        format!(
+            "exec failed: process.user.{field}: 4294967295 is no id: the kernel takes it for \"no change\""
+        )
+    };
+    let said: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.contains("status"))
+        .map(|line| line.split_once("msg=").map_or(line, |(_, said)| said))
+        .collect();
+    let quoted = |text: &str| serde_json::to_string(text).unwrap();
+    let expected = [
+        quoted(&no("uid")),
+        quoted(&no("gid")),
+        quoted(&no("uid")),
+        "uid=7 gid=0".into(),
+        "ignoring unknown or unavailable capabilities: [CAP_NOPE]\"".into(),
+        quoted("exec failed: exec args cannot be empty"),
+        "sent".into(),
+    ];
+    assert_eq!(said, expected, "{text}");
 }

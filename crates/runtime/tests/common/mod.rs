@@ -184,21 +184,26 @@ impl Host {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// A `criu` to name with `--criu`: the lab's, which needs the libraries of its own root.
+    /// A `criu` to name with `--criu`.
     pub fn criu(&self) -> PathBuf {
+        self.peer("criu")
+    }
+
+    /// A program of the lab, which needs the libraries of its own root.
+    pub fn peer(&self, name: &str) -> PathBuf {
         let var = |name| std::env::var_os(name).map(PathBuf::from);
         let cache =
             || var("XDG_CACHE_HOME").unwrap_or_else(|| var("HOME").expect("HOME is set").join(".cache"));
         let peers = var("LIGHTER_LAB")
             .unwrap_or_else(|| cache().join("lighter/lab"))
             .join("peers");
-        let program = peers.join("usr/sbin/criu");
-        assert!(program.exists(), "no criu in the lab: run `cargo xtask lab`");
+        let program = peers.join("usr/sbin").join(name);
+        assert!(program.exists(), "no {name} in the lab: run `cargo xtask lab`");
         let root = peers.display();
         let script = format!(
-            "#!/bin/sh\nexec {root}/lib64/ld-linux-x86-64.so.2 --library-path {root}/usr/lib/x86_64-linux-gnu {root}/usr/sbin/criu \"$@\"\n"
+            "#!/bin/sh\nexec {root}/lib64/ld-linux-x86-64.so.2 --library-path {root}/usr/lib/x86_64-linux-gnu {root}/usr/sbin/{name} \"$@\"\n"
         );
-        let path = self.path("criu");
+        let path = self.path(&format!("peer-{name}"));
         fs::write(&path, script).unwrap();
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         path
