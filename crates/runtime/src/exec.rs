@@ -391,7 +391,9 @@ impl Birth<'_> {
                 // The runtime has left, or does so now: what remains is the process's own stderr.
                 let text = match self.begin(&channel) {
                     Err(error) => lighter_stdx::error::chain(&error) + "\n",
-                    Ok(()) => {
+                    // The runtime gave up, and says itself why.
+                    Ok(false) => String::new(),
+                    Ok(true) => {
                         let name = program::c_string(&path);
                         let error = lighter_sys::exec::exec(&name, &arguments, &environment);
                         format!("exec {}: {}\n", path.display(), program::words(error))
@@ -459,10 +461,13 @@ impl Birth<'_> {
         Ok(ready)
     }
 
-    /// Between the runtime's last word and the exec.
-    fn begin(&self, channel: &Channel) -> Result<()> {
-        channel.await_last_go()?;
-        log::debug(format_args!("setns_init: about to exec"));
-        identity::filter_late(self.process, self.filter)
+    /// Between the runtime's last word and the exec. False when that word does not come.
+    fn begin(&self, channel: &Channel) -> Result<bool> {
+        let wanted = channel.await_last_go()?;
+        if wanted {
+            log::debug(format_args!("setns_init: about to exec"));
+            identity::filter_late(self.process, self.filter)?;
+        }
+        Ok(wanted)
     }
 }

@@ -54,10 +54,11 @@ pub(crate) fn run(birth: &Birth<'_>, channel: Channel) -> ! {
     match prepare(birth, &channel) {
         Ok(ready) => {
             // Not closed: a listener may not even allow that. The exec does it.
-            let error = go(birth, &channel, ready);
-            let text = lighter_stdx::error::chain(&error) + "\n";
-            // The runtime has left: what remains is the container's own stderr.
-            let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+            if let Some(error) = go(birth, &channel, ready) {
+                let text = lighter_stdx::error::chain(&error) + "\n";
+                // The runtime has left: what remains is the container's own stderr.
+                let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+            }
         }
         Err(error) => channel.say_failed(&lighter_stdx::error::chain(&error)),
     }
@@ -204,10 +205,14 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
     Ok(ready)
 }
 
-/// Waits for `start`, then becomes the user's program.
-fn go(birth: &Birth<'_>, channel: &Channel, ready: Ready) -> Error {
+/// Waits for `start`, then becomes the user's program. `None`: the runtime gave up, and says itself why.
+fn go(birth: &Birth<'_>, channel: &Channel, ready: Ready) -> Option<Error> {
+    match channel.await_last_go() {
+        Ok(true) => {}
+        Ok(false) => return None,
+        Err(error) => return Some(error),
+    }
     let result = (|| {
-        channel.await_last_go()?;
         let mut byte = [0];
         loop {
             match rustix::io::read(birth.fifo, &mut byte) {
@@ -241,15 +246,15 @@ fn go(birth: &Birth<'_>, channel: &Channel, ready: Ready) -> Error {
         Ok(())
     })();
     if let Err(error) = result {
-        return error;
+        return Some(error);
     }
     let path = program::c_string(&ready.path);
     let error = lighter_sys::exec::exec(&path, &ready.arguments, &ready.environment);
-    Error::Config(format!(
+    Some(Error::Config(format!(
         "exec {}: {}",
         ready.path.display(),
         program::words(error)
-    ))
+    )))
 }
 
 fn own_pid() -> i32 {

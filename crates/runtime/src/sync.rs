@@ -4,6 +4,8 @@
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 
+use rustix::io::Errno;
+
 use crate::error::{Context, Error, Result};
 
 /// One end.
@@ -146,12 +148,14 @@ impl Channel {
         }
     }
 
-    /// Waits for the runtime, which sends no descriptors. Only `read`, see [`Channel::say`].
-    pub(crate) fn await_last_go(&self) -> Result<()> {
+    /// Waits for the runtime, which sends no descriptors: false when it has given up, or is dead, and nobody wants this
+    /// process any more. Only `read`, see [`Channel::say`].
+    pub(crate) fn await_last_go(&self) -> Result<bool> {
         let mut buffer = [0; 1];
-        match rustix::io::read(&self.0, &mut buffer).doing("listen to the runtime")? {
-            1 => Ok(()),
-            _ => Err(Error::State("the runtime is gone".into())),
+        match rustix::io::read(&self.0, &mut buffer) {
+            // It left our last word unread.
+            Err(Errno::CONNRESET) => Ok(false),
+            result => Ok(result.doing("listen to the runtime")? == 1),
         }
     }
 

@@ -26,7 +26,7 @@ fn both(script: &str, change: impl FnOnce(&Host, &mut Value)) -> (String, String
     change(&host, &mut config);
     host.write(&config);
     let later = host.ok(&format!(
-        "runc run -d c && within 'grep -q . rootfs/tmp/out' && runc exec c sh -c '{}'; runc delete -f c",
+        "runc run -d c || {{ cat /run/log.of.runc >&2; exit 1; }}; within 'grep -q . rootfs/tmp/out' && runc exec c sh -c '{}'; runc delete -f c",
         script.replace('\'', "'\\''")
     ));
     let first = fs::read_to_string(host.path("rootfs/tmp/out")).unwrap();

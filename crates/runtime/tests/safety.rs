@@ -244,3 +244,22 @@ fn descriptors_are_passed_by_number() {
             .replace("6 unable", "6 runc run failed: unable"),
     );
 }
+
+/// The process that waited for its runtime says nothing when that gave up: one error, one line.
+#[test]
+fn what_fails_late_is_told_once() {
+    let host = Host::new();
+    host.write(&host.config(&["sleep", "100"]));
+    let text = host.ok(
+        "for i in 1 2 3; do $RUNC create --pid-file /nope/pid d 2>&1 | sed 's/.*msg=//'; runc run -d c; \
+         $RUNC exec -d --pid-file /nope/pid c sleep 50 2>&1 | sed 's/.*msg=//'; runc delete -f c; done",
+    );
+    for (at, line) in text.lines().enumerate() {
+        let command = if at % 2 == 0 { "create" } else { "exec" };
+        assert!(
+            line.contains(command) && line.contains("/nope/pid: no such file"),
+            "{text}"
+        );
+    }
+    assert_eq!(text.lines().count(), 6, "{text}");
+}
