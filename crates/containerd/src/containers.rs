@@ -75,7 +75,7 @@ impl Containers {
         let found = self
             .db
             .read(|tx| tx.get_json(&bucket(namespace), id).map_err(Error::from))?;
-        found.ok_or_else(|| Error::not_found("container", id))
+        found.ok_or_else(|| missing(namespace, id))
     }
 
     /// The containers that one of `filters` selects (fields: `id`, `image`, `runtime.name`, `snapshotter`, `snapshotkey`, `sandbox`, `labels."key"`).
@@ -156,14 +156,14 @@ impl Containers {
     /// Changes a container. `fields` as containerd's field mask (none: all that can be changed): `labels`, `labels.KEY`, `spec`, `extensions`,
     /// `extensions.KEY`, `image`, `snapshotkey`, `sandbox`.
     pub async fn update(&self, namespace: &str, change: Container, fields: Vec<String>) -> Result<Container> {
-        let bucket = bucket(namespace);
+        let (bucket, home) = (bucket(namespace), namespace.to_owned());
         let now = self.clock.now();
         let container: Container = self
             .db
             .write_async(Durability::Kill, move |tx| {
                 let mut container: Container = tx
                     .get_json(&bucket, &change.id)?
-                    .ok_or_else(|| Error::not_found("container", &change.id))?;
+                    .ok_or_else(|| missing(&home, &change.id))?;
                 apply(&mut container, change, &fields)?;
                 container.updated_at = now;
                 tx.put_json(&bucket, &container.id, &container)?;
@@ -183,17 +183,24 @@ impl Containers {
 
     /// Removes a container's record.
     pub async fn delete(&self, namespace: &str, id: &str) -> Result<()> {
-        let (bucket, key) = (bucket(namespace), id.to_owned());
+        let (bucket, home, key) = (bucket(namespace), namespace.to_owned(), id.to_owned());
         self.db
             .write_async(Durability::Kill, move |tx| match tx.delete(&bucket, &key)? {
                 true => Ok(()),
-                false => Err(Error::not_found("container", key)),
+                false => Err(missing(&home, &key)),
             })
             .await?;
         let event = ContainerDelete { id: id.to_owned() };
         self.bus
             .publish(namespace, ContainerDelete::TOPIC, event.to_any());
         Ok(())
+    }
+}
+
+fn missing(namespace: &str, id: &str) -> Error {
+    Error::NoContainer {
+        namespace: namespace.to_owned(),
+        id: id.to_owned(),
     }
 }
 

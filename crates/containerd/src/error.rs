@@ -56,6 +56,14 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// No such container.
+    #[error("container {id:?} in namespace {namespace:?}: not found")]
+    NoContainer {
+        /// Where it was looked for.
+        namespace: String,
+        /// Its name.
+        id: String,
+    },
     /// The name is taken.
     #[error("{what} {name:?}: already exists")]
     AlreadyExists {
@@ -183,7 +191,7 @@ impl Error {
     /// What sort of failure this is.
     pub fn kind(&self) -> Kind {
         match self {
-            Error::NotFound { .. } => Kind::NotFound,
+            Error::NotFound { .. } | Error::NoContainer { .. } => Kind::NotFound,
             Error::AlreadyExists { .. } => Kind::AlreadyExists,
             Error::NamespaceRequired | Error::Precondition(_) => Kind::FailedPrecondition,
             Error::Invalid { .. } => Kind::InvalidArgument,

@@ -26,16 +26,12 @@ impl Namespaces {
         }
     }
 
-    /// The labels of a namespace.
+    /// The labels of a namespace; none for one that is not there, as with containerd: Docker 20.10 asks before it makes anything in its own.
     pub fn get(&self, name: &str) -> Result<Labels> {
-        self.db.read(|tx| {
-            let labels: Option<Labels> = tx.get_json(BUCKET, name)?;
-            match labels {
-                Some(labels) => Ok(labels),
-                None if !held(tx, name)?.is_empty() => Ok(Labels::new()),
-                None => Err(Error::not_found("namespace", name)),
-            }
-        })
+        let labels = self
+            .db
+            .read(|tx| tx.get_json(BUCKET, name).map_err(Error::from))?;
+        Ok(labels.unwrap_or_default())
     }
 
     /// The names of all, in order, with their labels.
@@ -81,6 +77,11 @@ impl Namespaces {
     /// Changes the labels of a namespace; gives all it has then. `fields` as containerd's field mask.
     pub async fn update(&self, name: &str, labels: Labels, fields: Vec<String>) -> Result<Labels> {
         identifier::check("namespace", name)?;
+        // What was asked for, not what came of it, is what containerd tells.
+        let event = NamespaceUpdate {
+            name: name.to_owned(),
+            labels: labels.clone(),
+        };
         let key = name.to_owned();
         let now: Labels = self
             .db
@@ -95,10 +96,6 @@ impl Namespaces {
                 Ok::<_, Error>(now)
             })
             .await?;
-        let event = NamespaceUpdate {
-            name: name.to_owned(),
-            labels: now.clone(),
-        };
         self.bus.publish(name, NamespaceUpdate::TOPIC, event.to_any());
         Ok(now)
     }

@@ -170,15 +170,6 @@ impl Snapshots {
             namespace: namespace.to_owned(),
         }
     }
-
-    fn made(&self, key: &str, parent: &str) {
-        let event = SnapshotPrepare {
-            key: key.to_owned(),
-            parent: parent.to_owned(),
-            snapshotter: self.name.to_owned(),
-        };
-        tell(&self.bus, &self.namespace, &event);
-    }
 }
 
 #[async_trait]
@@ -201,15 +192,18 @@ impl Snapshotter for Snapshots {
 
     async fn prepare(&self, key: &str, parent: &str, labels: Labels) -> SnapshotResult<Vec<Mount>> {
         let mounts = self.snapshots.prepare(key, parent, labels).await?;
-        self.made(key, parent);
+        let event = SnapshotPrepare {
+            key: key.to_owned(),
+            parent: parent.to_owned(),
+            snapshotter: self.name.to_owned(),
+        };
+        tell(&self.bus, &self.namespace, &event);
         Ok(mounts)
     }
 
     async fn view(&self, key: &str, parent: &str, labels: Labels) -> SnapshotResult<Vec<Mount>> {
-        // containerd tells of views by the same message.
-        let mounts = self.snapshots.view(key, parent, labels).await?;
-        self.made(key, parent);
-        Ok(mounts)
+        // Of views containerd tells nothing.
+        self.snapshots.view(key, parent, labels).await
     }
 
     async fn commit(&self, name: &str, key: &str, labels: Labels) -> SnapshotResult<()> {

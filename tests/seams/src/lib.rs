@@ -47,12 +47,13 @@ impl Peer {
             "set -e
             cd {dir}; mkdir upper work root store
             mount -t overlay overlay -o lowerdir={lower},upperdir=upper,workdir=work root
-            cd root; mkdir -p .old var/lib/store mnt/busybox
+            cd root; mkdir -p .old var/lib/store mnt/busybox opt/lighter
             mount -t proc proc proc; mount --rbind /sys sys; mount --rbind /dev dev
             mount -t tmpfs tmpfs run; mount -t tmpfs tmpfs tmp
             # Docker, containerd and podman keep what they have on a real file system: overlays of their own lie on it.
             mount --bind {dir}/store var/lib/store; mount --bind {busybox} mnt/busybox
-            for runtime in {RUNTIMES}; do mount --bind {ours} $runtime; done
+            mount --bind {dist} opt/lighter
+            for runtime in {RUNTIMES}; do mount --bind {dist}/lighter-runc $runtime; done
             pivot_root . .old; cd /; umount -l /.old; umount /sys/fs/cgroup/unified 2>/dev/null || true
             mkdir -p /etc/containers
             printf '[storage]\\ndriver=\"overlay\"\\nrunroot=\"/run/storage\"\\ngraphroot=\"/var/lib/store/containers\"\\n' \
@@ -64,7 +65,7 @@ impl Peer {
             dir = host.dir().display(),
             lower = lower.display(),
             busybox = lab.join("rootfs/busybox").display(),
-            ours = lighter_harness::dist().join("lighter-runc").display(),
+            dist = lighter_harness::dist().display(),
         );
         let words = ["unshare", "-m", "--propagation", "private", "bash", "-c", &script];
         let mut first = host
@@ -83,6 +84,24 @@ impl Peer {
         let version = peer.ok("runc --version; crun --version");
         assert_eq!(version.matches("lighter-runc").count(), 2, "{version}");
         peer
+    }
+
+    /// The host that the root is on: it has the same network and the same processes.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Starts our layer, of which every program below is ours too, and gives its socket.
+    pub fn layer(&self) -> &'static str {
+        const SOCKET: &str = "/run/lighter/containerd.sock";
+        self.ok(&format!(
+            "mkdir -p /run/lighter; setsid /opt/lighter/lighter-containerd --root /var/lib/store/lighter \
+             --state /run/lighter --address {SOCKET} </dev/null >/run/layer.log 2>&1 &"
+        ));
+        eventually("the layer answers", || {
+            (self.sh(&format!("ctr -a {SOCKET} version")).code == 0).then_some(())
+        });
+        SOCKET
     }
 
     /// A shell script in the root; `$P` is the cgroup parent that it is to use.

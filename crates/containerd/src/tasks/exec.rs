@@ -7,7 +7,7 @@ use lighter_shim_api::task as wire;
 use prost_types::Any;
 
 use super::{Deleted, Tasks, detached, shim};
-use crate::{Error, Result, identifier, time};
+use crate::{Error, Result, identifier};
 
 /// What an exec is made with.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -70,7 +70,7 @@ impl Tasks {
             return Err(Error::invalid("process", exec_id, "it is empty"));
         }
         let task = self.get(namespace, id)?;
-        let (bus, exec_id) = (self.0.bus.clone(), exec_id.to_owned());
+        let exec_id = exec_id.to_owned();
         detached(async move {
             let request = wire::DeleteRequest {
                 id: task.bundle.id.clone(),
@@ -79,14 +79,7 @@ impl Tasks {
             let answer: wire::DeleteResponse = task.shim()?.call("Delete", &request, None).await?;
             task.forget_exec(&exec_id);
             let exit = shim::exit(answer.exit_status, answer.exited_at.as_ref());
-            let event = events::TaskDelete {
-                container_id: task.bundle.id.clone(),
-                pid: answer.pid,
-                exit_status: exit.status,
-                exited_at: Some(time::to_wire(exit.at)),
-                id: exec_id.clone(),
-            };
-            bus.task(&task.bundle.namespace, &event);
+            // No event: as with containerd, `/tasks/delete` tells the end of the task alone.
             Ok(Deleted {
                 id: exec_id,
                 pid: answer.pid,

@@ -1,9 +1,10 @@
-//! Our runtime in the place of runc and crun, under the engines that people have.
+//! Our runtime in the place of runc and crun, and our layer in the place of containerd, under the engines that people have.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod buildah;
 mod containerd;
+mod layer;
 mod walk;
 
 use lighter_seams::{Distribution, Peer};
