@@ -1,32 +1,20 @@
 //! The layer: `lighter-containerd` serves containerd's API.
 
+mod activation;
 mod args;
+mod daemon;
 mod log;
+mod publish;
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use args::{Args, Command};
 use clap::Parser as _;
-use lighter_containerd::Layer;
-use lighter_containerd::config::Config;
-use tokio::signal::unix::{SignalKind, signal};
 
 #[expect(clippy::print_stderr, reason = "a main may")]
 fn main() -> ExitCode {
-    let mut args = args::Args::parse();
-    if let Some(name) = args.abort_at.take() {
-        lighter_stdx::failpoint::arm(name);
-    }
-    log::init(args.level());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    let served = args
-        .config()
-        .context("finding the working directory")
-        .and_then(|config| runtime.context("starting the runtime")?.block_on(run(config)));
-    match served {
+    match begin(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("lighter-containerd: {error:#}");
@@ -35,13 +23,29 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
-    // Before anything is begun: a signal that comes early is not lost.
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stop = async move {
-        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+#[expect(clippy::print_stdout, reason = "a main may")]
+fn begin(mut args: Args) -> anyhow::Result<()> {
+    if let Some(name) = args.abort_at.take() {
+        lighter_stdx::failpoint::arm(name);
+    }
+    let told = args.told()?;
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let built = builder.worker_threads(2).enable_all().build();
+        built.context("starting the runtime")
     };
-    let address = config.address.clone();
-    let layer = Layer::open(config).await?;
-    Ok(lighter_containerd_grpc::serve(layer, &address, stop).await?)
+    match args.command {
+        Some(Command::Config(_)) => print!("{}", told.to_toml()),
+        Some(Command::Publish { namespace, topic }) => {
+            runtime()?.block_on(publish::run(&told.address, &namespace, &topic))?;
+        }
+        None => {
+            log::init(told.level());
+            for key in &told.ignored {
+                tracing::warn!(key, "the configuration has a key that means nothing here");
+            }
+            runtime()?.block_on(daemon::run(told))?;
+        }
+    }
+    Ok(())
 }

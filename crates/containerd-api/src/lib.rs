@@ -28,6 +28,7 @@ pub use containerd::services::images::v1 as images;
 pub use containerd::services::introspection::v1 as introspection;
 pub use containerd::services::leases::v1 as leases;
 pub use containerd::services::namespaces::v1 as namespaces;
+pub use containerd::services::sandbox::v1 as sandbox;
 pub use containerd::services::snapshots::v1 as snapshots;
 pub use containerd::services::streaming::v1 as streaming;
 pub use containerd::services::tasks::v1 as tasks;
@@ -37,6 +38,7 @@ pub use containerd::types;
 pub use containerd::types::transfer as transfer_types;
 pub use containerd::v1::types as task_types;
 pub use generated::grpc::health::v1 as health;
+pub use generated::grpc::reflection::{v1 as reflection, v1alpha as reflection_alpha};
 pub use generated::{containerd, google};
 pub use prost_types::Any;
 
@@ -45,3 +47,6 @@ pub const NAMESPACE_HEADER: &str = "containerd-namespace";
 
 /// The metadata key that carries the lease of a request.
 pub const LEASE_HEADER: &str = "containerd-lease";
+
+/// The descriptors of all of it: a `google.protobuf.FileDescriptorSet`, for reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.bin");

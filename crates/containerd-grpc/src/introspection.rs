@@ -16,14 +16,26 @@ use crate::error::Result;
 pub(crate) struct Service(pub(crate) Layer);
 
 /// What clients look for, by containerd's names: (type, id). Snapshotters are asked of the layer.
-const PLUGINS: [(&str, &str); 20] = [
+const PLUGINS: &[(&str, &str)] = &[
     ("io.containerd.content.v1", "content"),
     ("io.containerd.differ.v1", "walking"),
     ("io.containerd.event.v1", "exchange"),
+    ("io.containerd.warning.v1", "deprecations"),
     ("io.containerd.gc.v1", "scheduler"),
     ("io.containerd.lease.v1", "manager"),
     ("io.containerd.metadata.v1", "bolt"),
+    ("io.containerd.service.v1", "containers-service"),
+    ("io.containerd.service.v1", "content-service"),
+    ("io.containerd.service.v1", "diff-service"),
+    ("io.containerd.service.v1", "images-service"),
+    ("io.containerd.service.v1", "introspection-service"),
+    ("io.containerd.service.v1", "namespaces-service"),
+    ("io.containerd.service.v1", "snapshots-service"),
+    ("io.containerd.service.v1", "tasks-service"),
+    ("io.containerd.shim.v1", "manager"),
     ("io.containerd.runtime.v2", "task"),
+    ("io.containerd.sandbox.store.v1", "local"),
+    ("io.containerd.sandbox.controller.v1", "shim"),
     ("io.containerd.streaming.v1", "manager"),
     ("io.containerd.transfer.v1", "local"),
     ("io.containerd.grpc.v1", "containers"),
@@ -35,8 +47,13 @@ const PLUGINS: [(&str, &str); 20] = [
     ("io.containerd.grpc.v1", "introspection"),
     ("io.containerd.grpc.v1", "leases"),
     ("io.containerd.grpc.v1", "namespaces"),
+    ("io.containerd.grpc.v1", "sandbox-controllers"),
+    ("io.containerd.grpc.v1", "sandboxes"),
     ("io.containerd.grpc.v1", "snapshots"),
+    ("io.containerd.grpc.v1", "streaming"),
     ("io.containerd.grpc.v1", "tasks"),
+    ("io.containerd.grpc.v1", "transfer"),
+    ("io.containerd.grpc.v1", "version"),
 ];
 const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
 
@@ -87,8 +104,14 @@ impl Service {
             .iter()
             .map(|(r#type, id)| plugin(r#type, id, HashMap::new()));
         let snapshotters = self.0.snapshotters().map(|name| {
-            let root = root.join("snapshots").to_string_lossy().into_owned();
-            plugin(SNAPSHOTTER, name, HashMap::from([("root".to_owned(), root)]))
+            let export = match self.0.snapshotter_address(name) {
+                Some(address) => ("address".to_owned(), address.to_owned()),
+                None => {
+                    let root = root.join("snapshots").to_string_lossy().into_owned();
+                    ("root".to_owned(), root)
+                }
+            };
+            plugin(SNAPSHOTTER, name, HashMap::from([export]))
         });
         named.chain(snapshotters).collect()
     }

@@ -8,6 +8,7 @@ mod convert;
 mod error;
 mod request;
 
+pub mod client;
 mod containers;
 mod content;
 mod content_write;
@@ -19,6 +20,9 @@ mod images;
 mod introspection;
 mod leases;
 mod namespaces;
+pub mod proxy;
+mod reflection;
+mod sandboxes;
 mod snapshots;
 mod streaming;
 mod tasks;
@@ -27,4 +31,4 @@ mod version;
 
 pub mod serve;
 
-pub use serve::serve;
+pub use serve::{serve, serve_with};

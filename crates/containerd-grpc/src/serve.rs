@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +17,10 @@ use lighter_containerd_api::images::images_server::ImagesServer;
 use lighter_containerd_api::introspection::introspection_server::IntrospectionServer;
 use lighter_containerd_api::leases::leases_server::LeasesServer;
 use lighter_containerd_api::namespaces::namespaces_server::NamespacesServer;
+use lighter_containerd_api::reflection::server_reflection_server::ServerReflectionServer;
+use lighter_containerd_api::reflection_alpha::server_reflection_server::ServerReflectionServer as ServerReflectionAlphaServer;
+use lighter_containerd_api::sandbox::controller_server::ControllerServer;
+use lighter_containerd_api::sandbox::store_server::StoreServer;
 use lighter_containerd_api::snapshots::snapshots_server::SnapshotsServer;
 use lighter_containerd_api::streaming::streaming_server::StreamingServer;
 use lighter_containerd_api::tasks::tasks_server::TasksServer;
@@ -29,8 +33,8 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 
 use crate::{
-    containers, content, diff, events, health, images, introspection, leases, namespaces, snapshots,
-    streaming, tasks, transfer, version,
+    containers, content, diff, events, health, images, introspection, leases, namespaces, reflection,
+    sandboxes, snapshots, streaming, tasks, transfer, version,
 };
 
 /// Most bytes of one message, both ways. Source: containerd's default of its `grpc` section.
@@ -67,25 +71,69 @@ pub enum Error {
 /// Serves `layer` on `socket` (and shims on `<socket>.ttrpc`) until `stop`. A socket that another left there is replaced.
 /// Calls that wait for something end at once then; others have five seconds. Tasks run on.
 pub async fn serve(layer: Layer, socket: &Path, stop: impl Future<Output = ()>) -> Result<(), Error> {
+    serve_with(layer, Options::at(socket), stop, || {}).await
+}
+
+/// Where and how the API is served.
+#[derive(Debug)]
+pub struct Options {
+    /// The socket; shims have theirs at `<socket>.ttrpc`.
+    pub socket: PathBuf,
+    /// Who owns both: user and group.
+    pub owner: (u32, u32),
+    /// Most bytes of a message from a client.
+    pub receive: usize,
+    /// Most bytes of a message to a client.
+    pub send: usize,
+    /// The socket, if somebody else listens on it for us already: it is left in its place at the end.
+    pub inherited: Option<StdListener>,
+}
+
+impl Options {
+    /// Containerd's defaults: root's sockets, 16 MiB a message.
+    pub fn at(socket: &Path) -> Options {
+        Options {
+            socket: socket.to_owned(),
+            owner: (0, 0),
+            receive: MESSAGE,
+            send: MESSAGE,
+            inherited: None,
+        }
+    }
+}
+
+/// The same, told how; `ready` is called when both sockets are listened on.
+pub async fn serve_with(
+    layer: Layer,
+    options: Options,
+    stop: impl Future<Output = ()>,
+    ready: impl FnOnce(),
+) -> Result<(), Error> {
+    let Options { socket, owner, .. } = &options;
     let mut beside = socket.as_os_str().to_owned();
     beside.push(".ttrpc");
     let beside = PathBuf::from(beside);
     let shims = layer
         .tasks()
-        .serve_events(bind(&beside)?)
+        .serve_events(bind(&beside, *owner)?)
         .map_err(|error| Error::Events(Box::new(error)))?;
-    let listener = bind(socket)?;
+    let own = options.inherited.is_none();
+    let listener = match &options.inherited {
+        Some(listener) => listener.try_clone().map_err(failed("take over", socket))?,
+        None => bind(socket, *owner)?,
+    };
     let nonblocking = listener.set_nonblocking(true);
     let listener = nonblocking
         .and_then(|()| UnixListener::from_std(listener))
         .map_err(failed("listen on", socket))?;
+    ready();
     let stopping = CancellationToken::new();
     let server = Server::builder()
         // A client that waits for a thousand tasks does so on one connection.
         .max_concurrent_streams(None)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
-        .add_routes(routes(&layer, &stopping))
+        .add_routes(routes(&layer, &stopping, options.receive, options.send))
         .serve_with_incoming_shutdown(
             UnixListenerStream::new(listener),
             stopping.clone().cancelled_owned(),
@@ -107,7 +155,7 @@ pub async fn serve(layer: Layer, socket: &Path, stop: impl Future<Output = ()>) 
         }
     };
     shims.abort();
-    for path in [socket, &beside] {
+    for path in own.then_some(socket).into_iter().chain([&beside]) {
         // Whoever finds it refused is no better off than whoever does not find it.
         let _ = fs::remove_file(path);
     }
@@ -116,17 +164,27 @@ pub async fn serve(layer: Layer, socket: &Path, stop: impl Future<Output = ()>) 
 
 /// A service with our limits.
 macro_rules! limited {
-    ($server:path, $service:expr) => {
+    ($receive:ident, $send:ident, $server:path, $service:expr) => {
         <$server>::new($service)
-            .max_decoding_message_size(MESSAGE)
-            .max_encoding_message_size(MESSAGE)
+            .max_decoding_message_size($receive)
+            .max_encoding_message_size($send)
     };
 }
 
 /// All services. One that only waits ends with `stopping`.
-fn routes(layer: &Layer, stopping: &CancellationToken) -> Routes {
+fn routes(layer: &Layer, stopping: &CancellationToken, receive: usize, send: usize) -> Routes {
     let events = events::Service {
         layer: layer.clone(),
+        stopping: stopping.clone(),
+    };
+    let controller = sandboxes::Service {
+        layer: layer.clone(),
+        stopping: stopping.clone(),
+    };
+    let reflection = reflection::v1::Service {
+        stopping: stopping.clone(),
+    };
+    let reflection_alpha = reflection::v1alpha::Service {
         stopping: stopping.clone(),
     };
     let health = health::Service {
@@ -147,27 +205,83 @@ fn routes(layer: &Layer, stopping: &CancellationToken) -> Routes {
         stopping: stopping.clone(),
     };
     Routes::default()
-        .add_service(limited!(HealthServer<_>, health))
-        .add_service(limited!(VersionServer<_>, version::Service(layer.clone())))
+        .add_service(limited!(receive, send, HealthServer<_>, health))
         .add_service(limited!(
+            receive,
+            send,
+            VersionServer<_>,
+            version::Service(layer.clone())
+        ))
+        .add_service(limited!(
+            receive,
+            send,
             IntrospectionServer<_>,
             introspection::Service(layer.clone())
         ))
-        .add_service(limited!(NamespacesServer<_>, namespaces::Service(layer.clone())))
-        .add_service(limited!(ContainersServer<_>, containers::Service(layer.clone())))
-        .add_service(limited!(EventsServer<_>, events))
-        .add_service(limited!(TasksServer<_>, tasks))
-        .add_service(limited!(ContentServer<_>, content::Service(layer.clone())))
-        .add_service(limited!(SnapshotsServer<_>, snapshots::Service(layer.clone())))
-        .add_service(limited!(ImagesServer<_>, images::Service(layer.clone())))
-        .add_service(limited!(LeasesServer<_>, leases::Service(layer.clone())))
-        .add_service(limited!(DiffServer<_>, diff::Service(layer.clone())))
-        .add_service(limited!(StreamingServer<_>, streaming))
-        .add_service(limited!(TransferServer<_>, transfer))
+        .add_service(limited!(
+            receive,
+            send,
+            NamespacesServer<_>,
+            namespaces::Service(layer.clone())
+        ))
+        .add_service(limited!(
+            receive,
+            send,
+            ContainersServer<_>,
+            containers::Service(layer.clone())
+        ))
+        .add_service(limited!(receive, send, EventsServer<_>, events))
+        .add_service(limited!(receive, send, TasksServer<_>, tasks))
+        .add_service(limited!(
+            receive,
+            send,
+            ContentServer<_>,
+            content::Service(layer.clone())
+        ))
+        .add_service(limited!(
+            receive,
+            send,
+            SnapshotsServer<_>,
+            snapshots::Service(layer.clone())
+        ))
+        .add_service(limited!(
+            receive,
+            send,
+            ImagesServer<_>,
+            images::Service(layer.clone())
+        ))
+        .add_service(limited!(
+            receive,
+            send,
+            LeasesServer<_>,
+            leases::Service(layer.clone())
+        ))
+        .add_service(limited!(
+            receive,
+            send,
+            DiffServer<_>,
+            diff::Service(layer.clone())
+        ))
+        .add_service(limited!(receive, send, StreamingServer<_>, streaming))
+        .add_service(limited!(receive, send, TransferServer<_>, transfer))
+        .add_service(limited!(
+            receive,
+            send,
+            StoreServer<_>,
+            sandboxes::Records(layer.clone())
+        ))
+        .add_service(limited!(receive, send, ControllerServer<_>, controller))
+        .add_service(limited!(receive, send, ServerReflectionServer<_>, reflection))
+        .add_service(limited!(
+            receive,
+            send,
+            ServerReflectionAlphaServer<_>,
+            reflection_alpha
+        ))
 }
 
 /// A listening socket at `path`, whatever its length, in place of a stale one.
-fn bind(path: &Path) -> Result<StdListener, Error> {
+fn bind(path: &Path, (uid, gid): (u32, u32)) -> Result<StdListener, Error> {
     if let Ok(found) = fs::symlink_metadata(path) {
         if !found.file_type().is_socket() {
             let source = io::Error::from(io::ErrorKind::AlreadyExists);
@@ -180,6 +294,9 @@ fn bind(path: &Path) -> Result<StdListener, Error> {
     }
     let listener = lighter_stdx::unix_socket::bind(path).map_err(failed("listen on", path))?;
     fs::set_permissions(path, fs::Permissions::from_mode(MODE)).map_err(failed("set the mode of", path))?;
+    if (uid, gid) != (0, 0) {
+        chown(path, Some(uid), Some(gid)).map_err(failed("set the owner of", path))?;
+    }
     Ok(listener)
 }
 

@@ -137,7 +137,7 @@ fn to_mounts(mounts: Vec<Mount>) -> Vec<WireMount> {
     mounts.into_iter().map(wire).collect()
 }
 
-fn given(info: api::Info) -> Info {
+pub(crate) fn given(info: api::Info) -> Info {
     let kind = match info.kind() {
         api::Kind::View => Kind::View,
         api::Kind::Committed => Kind::Committed,
@@ -153,7 +153,7 @@ fn given(info: api::Info) -> Info {
     }
 }
 
-fn message(info: Info) -> api::Info {
+pub(crate) fn message(info: Info) -> api::Info {
     let kind = match info.kind {
         Kind::View => api::Kind::View,
         Kind::Active => api::Kind::Active,

@@ -401,7 +401,7 @@ async fn a_layer_is_applied_to_a_snapshot_and_committed() {
     for topic in [
         "/snapshot/prepare",
         "/snapshot/commit",
-        "/snapshot/prepare",
+        // Of the view nothing is told, but its removal is.
         "/snapshot/remove",
     ] {
         assert_eq!(events.message().await.unwrap().unwrap().topic, topic);

@@ -129,3 +129,19 @@ event!(ContentCreate, "containerd.events.ContentCreate", "/content/create", {
     #[prost(int64, tag = "2")]
     size: i64,
 });
+event!(SandboxCreate, "containerd.events.SandboxCreate", "/sandboxes/create", {
+    #[prost(string, tag = "1")]
+    sandbox_id: String,
+});
+event!(SandboxStart, "containerd.events.SandboxStart", "/sandboxes/start", {
+    #[prost(string, tag = "1")]
+    sandbox_id: String,
+});
+event!(SandboxExit, "containerd.events.SandboxExit", "/sandboxes/exit", {
+    #[prost(string, tag = "1")]
+    sandbox_id: String,
+    #[prost(uint32, tag = "2")]
+    exit_status: u32,
+    #[prost(message, optional, tag = "3")]
+    exited_at: Option<prost_types::Timestamp>,
+});

@@ -1,7 +1,7 @@
 //! The whole of the layer: what its services work on.
 
 use std::fs::{self, File};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use crate::events::Bus;
 use crate::images::Images;
 use crate::namespaces::Namespaces;
 use crate::roots::Records;
+use crate::sandboxes::{Controller, Sandboxes};
 use crate::tasks::Tasks;
 use crate::{Error, Result, told};
 
@@ -47,6 +48,8 @@ struct Inner {
     images: Images,
     namespaces: Namespaces,
     tasks: Tasks,
+    sandboxes: Sandboxes,
+    controller: Controller,
     uuid: String,
     /// Held while we live: one layer to a state directory.
     _lock: File,
@@ -55,9 +58,16 @@ struct Inner {
 impl Layer {
     /// Opens root and state, and adopts the tasks that are there. Needs a tokio runtime.
     pub async fn open(config: Config) -> Result<Layer> {
-        for dir in [&config.root, &config.state] {
-            make_dir(dir, 0o711)?;
-        }
+        Layer::open_with(config, Vec::new()).await
+    }
+
+    /// The same with `further` snapshotters: those of others, behind a wire.
+    pub async fn open_with(config: Config, further: Vec<Arc<dyn Snapshotters>>) -> Result<Layer> {
+        // Nobody else has any business in the root (CVE-2024-25621: an older one may still be open to all); the state directory is passed
+        // through by users who were given the socket.
+        make_dir(&config.root, 0o700)?;
+        make_private(&config.root)?;
+        make_dir(&config.state, 0o711)?;
         make_dir(&config.state.join("s"), 0o711)?;
         let lock = lock(&config.state.join("lock"))?;
         let db = Db::open(&config.root.join("meta.db"), FORMAT)?;
@@ -78,12 +88,17 @@ impl Layer {
             vec![Arc::new(content.clone()), Arc::new(overlayfs.clone())],
             vec![Arc::new(Records)],
         );
+        let sandboxes = Sandboxes::new(&db, clock);
+        let mut snapshotters: Vec<Arc<dyn Snapshotters>> = vec![Arc::new(overlayfs)];
+        snapshotters.extend(further);
         let layer = Layer(Arc::new(Inner {
+            controller: Controller::new(config.clone(), bus.clone(), sandboxes.clone()),
+            sandboxes,
             images: Images::new(&db, clock, &bus),
             namespaces: Namespaces::new(&db, &bus),
             tasks: Tasks::new(config.clone(), bus.clone(), containers.clone()),
             uuid: uuid(&config.root)?,
-            snapshotters: vec![Arc::new(overlayfs)],
+            snapshotters,
             litter: Arc::default(),
             config,
             db,
@@ -93,6 +108,7 @@ impl Layer {
             containers,
             _lock: lock,
         }));
+        layer.0.controller.adopt_all().await;
         layer.0.tasks.adopt_all().await?;
         tokio::spawn(collect_when_asked(Arc::downgrade(&layer.0)));
         Ok(layer)
@@ -141,6 +157,12 @@ impl Layer {
         self.0.snapshotters.iter().map(|snapshotters| snapshotters.name())
     }
 
+    /// Where a snapshotter is served, if it is another program's.
+    pub fn snapshotter_address(&self, name: &str) -> Option<&str> {
+        let mut all = self.0.snapshotters.iter();
+        all.find(|snapshotters| snapshotters.name() == name)?.address()
+    }
+
     /// The leases of a namespace.
     pub fn leases(&self, namespace: &str) -> Leases {
         Leases::new(&self.0.db, &self.0.config.clock, namespace)
@@ -164,6 +186,16 @@ impl Layer {
     /// Tasks.
     pub fn tasks(&self) -> &Tasks {
         &self.0.tasks
+    }
+
+    /// Sandbox records.
+    pub fn sandboxes(&self) -> &Sandboxes {
+        &self.0.sandboxes
+    }
+
+    /// Running sandboxes.
+    pub fn sandbox_controller(&self) -> &Controller {
+        &self.0.controller
     }
 
     /// The event bus.
@@ -221,6 +253,10 @@ fn make_dir(path: &Path, mode: u32) -> Result<()> {
         .mode(mode)
         .create(path)
         .map_err(io("create directory", path))
+}
+
+fn make_private(path: &Path) -> Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(io("set the mode of", path))
 }
 
 fn lock(path: &Path) -> Result<File> {

@@ -14,11 +14,14 @@ pub mod images;
 pub mod layer;
 pub mod namespaces;
 mod roots;
+pub mod sandboxes;
+pub mod settings;
 pub mod tasks;
 pub mod time;
 mod told;
 pub mod transfer;
 
 pub use layer::Layer;
+pub use lighter_snapshots::Snapshotters;
 
 pub use error::{Error, Kind, Result};

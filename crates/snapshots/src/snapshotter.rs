@@ -99,6 +99,11 @@ pub trait Snapshotters: Debug + Send + Sync {
     /// Its name: `overlayfs`.
     fn name(&self) -> &'static str;
 
+    /// Where it is served, if it is another program's.
+    fn address(&self) -> Option<&str> {
+        None
+    }
+
     /// As `namespace` sees it; what is made is put under `lease`, if there is one.
     fn namespace(&self, namespace: &str, lease: Option<&str>) -> Arc<dyn Snapshotter>;
 }

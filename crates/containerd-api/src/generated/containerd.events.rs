@@ -165,6 +165,55 @@ impl ::prost::Name for NamespaceDelete {
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SandboxCreate {
+    #[prost(string, tag = "1")]
+    pub sandbox_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for SandboxCreate {
+    const NAME: &'static str = "SandboxCreate";
+    const PACKAGE: &'static str = "containerd.events";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.events.SandboxCreate".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.events.SandboxCreate".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SandboxStart {
+    #[prost(string, tag = "1")]
+    pub sandbox_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for SandboxStart {
+    const NAME: &'static str = "SandboxStart";
+    const PACKAGE: &'static str = "containerd.events";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.events.SandboxStart".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.events.SandboxStart".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SandboxExit {
+    #[prost(string, tag = "1")]
+    pub sandbox_id: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub exit_status: u32,
+    #[prost(message, optional, tag = "3")]
+    pub exited_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+impl ::prost::Name for SandboxExit {
+    const NAME: &'static str = "SandboxExit";
+    const PACKAGE: &'static str = "containerd.events";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.events.SandboxExit".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.events.SandboxExit".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SnapshotPrepare {
     #[prost(string, tag = "1")]
     pub key: ::prost::alloc::string::String,

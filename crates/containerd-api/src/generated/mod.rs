@@ -49,6 +49,11 @@ pub mod containerd {
                 include!("containerd.services.namespaces.v1.rs");
             }
         }
+        pub mod sandbox {
+            pub mod v1 {
+                include!("containerd.services.sandbox.v1.rs");
+            }
+        }
         pub mod snapshots {
             pub mod v1 {
                 include!("containerd.services.snapshots.v1.rs");
@@ -96,6 +101,14 @@ pub mod grpc {
     pub mod health {
         pub mod v1 {
             include!("grpc.health.v1.rs");
+        }
+    }
+    pub mod reflection {
+        pub mod v1 {
+            include!("grpc.reflection.v1.rs");
+        }
+        pub mod v1alpha {
+            include!("grpc.reflection.v1alpha.rs");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -86,16 +86,28 @@ impl Bundle {
     pub(crate) fn create(&self, spec: &[u8]) -> Result<()> {
         let mut builder = DirBuilder::new();
         builder.mode(0o711);
+        // The spec is nobody else's business (CVE-2021-41103); the first process of a user namespace passes through to its root.
+        let group = mapped_group(spec);
         if let Some(parent) = self.path.parent() {
             builder
                 .recursive(true)
                 .create(parent)
                 .map_err(failed("create directory", parent))?;
         }
-        builder.recursive(false);
-        for dir in [self.path.clone(), self.rootfs()] {
-            builder.create(&dir).map_err(failed("create directory", &dir))?;
+        builder.recursive(false).mode(0o700);
+        builder
+            .create(&self.path)
+            .map_err(failed("create directory", &self.path))?;
+        if let Some(group) = group {
+            chown(&self.path, None, Some(group))
+                .and_then(|()| fs::set_permissions(&self.path, fs::Permissions::from_mode(0o710)))
+                .map_err(failed("let a user namespace into", &self.path))?;
         }
+        let rootfs = self.rootfs();
+        builder
+            .mode(0o711)
+            .create(&rootfs)
+            .map_err(failed("create directory", &rootfs))?;
         let path = self.path.join("config.json");
         // Not through a rename: nobody reads it before the shim is started.
         fs::write(&path, spec).map_err(failed("write", &path))
@@ -150,6 +162,19 @@ impl Bundle {
         failpoint::hit("layer.delete.hidden");
         remove_hidden(&hidden)
     }
+}
+
+/// The group that is the container's root group, if its spec maps one to it.
+fn mapped_group(spec: &[u8]) -> Option<u32> {
+    // Most have none, and are not parsed for it.
+    const KEY: &[u8] = b"\"gidMappings\"";
+    spec.windows(KEY.len()).find(|window| *window == KEY)?;
+    let spec: serde_json::Value = serde_json::from_slice(spec).ok()?;
+    let mappings = spec.get("linux")?.get("gidMappings")?.as_array()?;
+    let root = mappings
+        .iter()
+        .find(|mapping| mapping.get("containerID").and_then(serde_json::Value::as_u64) == Some(0))?;
+    u32::try_from(root.get("hostID")?.as_u64()?).ok()
 }
 
 /// Removes a bundle whose removal was begun. Never goes below a `rootfs` that is still mounted or has files.

@@ -8,7 +8,7 @@ mod adopt;
 mod bundle;
 mod exec;
 mod forward;
-mod shim;
+pub(crate) mod shim;
 mod task;
 mod ttrpc;
 mod watch;
@@ -32,9 +32,11 @@ use crate::config::Config;
 use crate::containers::Containers;
 use crate::events::Bus;
 use crate::{Error, Result, identifier, time};
-use bundle::{Bundle, Record};
-use shim::Shim;
+use bundle::Record;
+pub(crate) use bundle::{Bootstrap, Bundle};
+pub(crate) use shim::Shim;
 use task::Task;
+pub(crate) use watch::kill_inhabitants;
 
 /// How long a shim may take to tell a state.
 const STATE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -469,7 +471,7 @@ impl Tasks {
     }
 }
 
-fn mount(mount: &Mount) -> WireMount {
+pub(crate) fn mount(mount: &Mount) -> WireMount {
     WireMount {
         r#type: mount.kind.clone(),
         source: mount.source.clone(),
@@ -479,12 +481,16 @@ fn mount(mount: &Mount) -> WireMount {
 }
 
 /// Runs `work` to its end, also when the caller goes away half-way.
-async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+pub(crate) async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
     tokio::spawn(work).await.unwrap_or(Err(Error::Panicked))
 }
 
 /// Runs `work` on a thread that may block.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or(Err(Error::Panicked))

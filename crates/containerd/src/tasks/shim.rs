@@ -56,7 +56,18 @@ impl Shim {
         request: &Q,
         timeout: Option<Duration>,
     ) -> Result<A> {
-        let answer = self.client.call(self.service, method, request, timeout).await;
+        self.call_service(self.service, method, request, timeout).await
+    }
+
+    /// The same of another service that the shim serves.
+    pub(crate) async fn call_service<Q: Message, A: Message + Default>(
+        &self,
+        service: &'static str,
+        method: &'static str,
+        request: &Q,
+        timeout: Option<Duration>,
+    ) -> Result<A> {
+        let answer = self.client.call(service, method, request, timeout).await;
         answer.map_err(|error| match error {
             CallError::Closed => Error::ShimGone(self.id.clone()),
             CallError::Timeout => Error::ShimSlow {

@@ -178,7 +178,7 @@ fn kill_cgroups(lines: &[String]) {
 }
 
 /// Kills what has the bundle as its working directory: a shim that was forked and never recorded, or what it runs.
-fn kill_inhabitants(path: &Path) {
+pub(crate) fn kill_inhabitants(path: &Path) {
     let Ok(path) = fs::canonicalize(path) else { return };
     let Ok(processes) = fs::read_dir("/proc") else {
         return;
