@@ -148,8 +148,9 @@ impl Sets {
         Ok(())
     }
 
-    /// Second half, after the change of user: the rest. What we lack ourselves cannot be given and is left out.
-    pub(crate) fn take(&self) -> Result<()> {
+    /// Second half, after the change of user: the rest. What we lack ourselves cannot be given and is left out. Answers
+    /// what a user should know of it.
+    pub(crate) fn take(&self) -> Result<Vec<String>> {
         let have = caps::get().doing("read capabilities")?.permitted;
         let sets = caps::Sets {
             effective: self.effective & self.permitted & have,
@@ -159,6 +160,7 @@ impl Sets {
         caps::set(sets).doing("set capabilities")?;
         // Not there before Linux 4.3.
         let _ = caps::clear_ambient();
+        let mut warnings = Vec::new();
         // What is not permitted and inheritable cannot be ambient: the process runs without, as runc has it.
         for (number, name) in (0..)
             .zip(NAMES)
@@ -166,11 +168,9 @@ impl Sets {
         {
             if let Err(error) = caps::raise_ambient(number) {
                 let reason = crate::program::words(error);
-                log::warn(format_args!(
-                    "can't raise ambient capability CAP_{name}: {reason}"
-                ));
+                warnings.push(format!("can't raise ambient capability CAP_{name}: {reason}"));
             }
         }
-        Ok(())
+        Ok(warnings)
     }
 }

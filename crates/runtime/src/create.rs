@@ -391,6 +391,7 @@ impl<'a> Made<'a> {
                     user: namespaces.has(ns::USER),
                 }
                 .serve(&ours, index)?,
+                Said::Warning(text) => log::warn(format_args!("{text}")),
                 Said::Ready => break,
                 Said::Failed(text) => return Err(Error::Inside { init: true, text }),
                 Said::Gone | Said::Listener(_) | Said::ListenerAt(_) => {

@@ -1,5 +1,6 @@
 //! `exec`: one more process in a container that runs.
 
+use std::cell::Cell;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -196,7 +197,8 @@ pub(crate) fn exec(
         kinds,
         joins: &joins,
         root: root.as_ref(),
-        staged: ids::ordinary() && kinds & ns::USER != 0,
+        ordinary: ids::ordinary() && kinds & ns::USER != 0,
+        status,
         filter: filter.as_ref(),
         console: console.as_ref(),
         passed: options.passed,
@@ -206,36 +208,25 @@ pub(crate) fn exec(
     let (ours, theirs) = Channel::pair()?;
     attributes.apply_initial()?;
     let exactly = !options.cgroups.is_empty();
-    // Before any mount namespace is joined, where it has no such path.
     let directory = if group.version() == Version::V1 || group.paths().is_empty() {
         None
     } else {
         Some(group.directory()?)
     };
-    let directory = directory.as_ref().map(AsFd::as_fd);
-    let forked = if birth.staged {
-        stage::twice(false, || {
-            if let Some(score) = process.oom_score_adj {
-                identity::oom_score("self", score)?;
-            }
-            p::set_dumpable(false).doing("set dumpable")?;
-            // From inside the cgroup namespace the way into the cgroup is not to be seen.
-            join_begun(init.as_fd(), kinds & !ns::CGROUP, status).doing("join namespaces")?;
-            fork_inside(true, &group, directory, record, exactly)
-        })?
-    } else {
-        // The child is seen by the container from its first moment (CVE-2016-9962).
-        p::set_dumpable(false).doing("set dumpable")?;
-        // Our own next children are born into the container's PID namespace; we are not.
-        if kinds & ns::PID != 0 {
-            ns::join(init.as_fd(), ns::PID).doing("join the PID namespace")?;
-        }
-        fork_inside(false, &group, directory, record, exactly)?
-    };
-    let staged = birth.staged;
+    let outside = Cell::new(false);
+    let forked = stage::twice(
+        false,
+        || {
+            let (fork, inside) = fork_into(&group, directory.as_ref(), record, exactly)?;
+            outside.set(!inside);
+            Ok(fork)
+        },
+        |telling| birth.enter(telling, &theirs),
+    )?;
     let (pid, pidfd) = match forked {
         p::Fork::Child => {
-            drop(ours);
+            // Closed already.
+            std::mem::forget(ours);
             birth.run(theirs)
         }
         p::Fork::Parent { pid, pidfd } => (pid, pidfd),
@@ -252,7 +243,7 @@ pub(crate) fn exec(
     });
     let mut pid_file = None;
     let result = (|| {
-        if staged && group.scope().is_some() && !exactly {
+        if outside.get() {
             group.attach(pid)?;
         }
         loop {
@@ -263,6 +254,7 @@ pub(crate) fn exec(
             };
             match said {
                 None => {}
+                Some(Said::Warning(text)) => log::warn(format_args!("{text}")),
                 Some(Said::Ready) => break,
                 Some(Said::Failed(text)) => return Err(Error::Inside { init: false, text }),
                 Some(_) => {
@@ -274,6 +266,7 @@ pub(crate) fn exec(
             }
         }
         ready()?;
+        log::debug(format_args!("setns_init: about to exec"));
         if let Some(socket) = &pidfd_socket {
             lighter_sys::fdpass::send(socket, b"pidfd", &[started.pidfd.as_fd()]).doing("send the pidfd")?;
         }
@@ -297,20 +290,18 @@ pub(crate) fn exec(
     Ok(started)
 }
 
-/// Forks into the group, on v2: a child, or (`staged`) a sibling, which the runtime then finishes to move. `exactly`: the
-/// user named it.
-fn fork_inside(
-    staged: bool,
+/// Forks, into the group on v2. Whether it is inside: else it is to be attached. `exactly`: the user named the group.
+fn fork_into(
     group: &Group,
-    directory: Option<BorrowedFd<'_>>,
+    directory: Option<&OwnedFd>,
     record: &Record,
     exactly: bool,
-) -> Result<p::Fork> {
-    let fork = if staged { p::fork_sibling } else { p::fork };
-    if directory.is_none() {
-        return fork(0, None).doing("clone");
-    }
-    match fork(0, directory).map_err(|error| (Errno::from_io_error(&error), error)) {
+) -> Result<(p::Fork, bool)> {
+    let fork = |directory: Option<&OwnedFd>| p::fork(0, directory.map(AsFd::as_fd));
+    let Some(directory) = directory else {
+        return Ok((fork(None).doing("clone")?, true));
+    };
+    match fork(Some(directory)).map_err(|error| (Errno::from_io_error(&error), error)) {
         // The container has groups of its own below, so this one takes no process: where its first process is.
         Err((Some(Errno::BUSY), _)) if !exactly => {
             let path = PathBuf::from(format!("/proc/{}/cgroup", record.pid));
@@ -320,27 +311,15 @@ fn fork_inside(
                 .find_map(|line| line.strip_prefix("0::"))
                 .unwrap_or("/");
             let path = Path::new("/sys/fs/cgroup").join(own.trim_start_matches('/'));
-            let dir = rustix::fs::open(
-                &path,
-                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-                Mode::empty(),
-            )
-            .on("open", &path)?;
-            fork(0, Some(dir.as_fd())).doing("clone")
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let directory = rustix::fs::open(&path, flags, Mode::empty()).on("open", &path)?;
+            Ok((fork(Some(&directory)).doing("clone")?, true))
         }
         // An ordinary user may not move a process out of a group that is not his: systemd moves it.
         Err((Some(Errno::ACCESS | Errno::PERM), _)) if group.scope().is_some() && !exactly => {
-            let fork = fork(0, None).doing("clone")?;
-            if let p::Fork::Parent { pid, pidfd } = &fork
-                && !staged
-                && let Err(error) = group.attach(*pid)
-            {
-                let _ = lighter_sys::pidfd::send_signal(pidfd.as_fd(), 9);
-                return Err(error.into());
-            }
-            Ok(fork)
+            Ok((fork(None).doing("clone")?, false))
         }
-        result => result.map_err(|(_, error)| error).doing("clone"),
+        result => Ok((result.map_err(|(_, error)| error).doing("clone")?, true)),
     }
 }
 
@@ -365,7 +344,11 @@ fn join_begun(init: BorrowedFd<'_>, kinds: u32, status: Status) -> std::io::Resu
     }
 }
 
-/// What the child needs.
+/// What the processes between the runtime and the container need.
+///
+/// There are two. The first joins everything and closes what is not the container's; the second, its fork, is what the
+/// container's processes can see from its first moment on: whoever of them may trace others, and has no user namespace, sees
+/// its root, its working directory and its descriptors (CVE-2016-9962).
 struct Birth<'a> {
     process: &'a Process,
     attributes: &'a Attributes,
@@ -374,9 +357,10 @@ struct Birth<'a> {
     joins: &'a [OwnedFd],
     /// To change to, where the mount namespace does not bring it.
     root: Option<&'a OwnedFd>,
-    /// Whether the namespaces are joined already: an ordinary user has power over them only in the user namespace, and
-    /// joins all at once.
-    staged: bool,
+    /// An ordinary user has power over the namespaces only in the user namespace, and joins all at once.
+    ordinary: bool,
+    /// The container's.
+    status: Status,
     filter: Option<&'a Filter>,
     console: Option<&'a OwnedFd>,
     passed: Passed,
@@ -406,45 +390,60 @@ impl Birth<'_> {
         p::exit_now(255)
     }
 
-    fn prepare(&self, channel: &Channel) -> Result<(PathBuf, Strings, Strings)> {
+    /// In the first process, while `/proc` is the host's. `telling`, like `channel`, stays open.
+    fn enter(&self, telling: BorrowedFd<'_>, channel: &Channel) -> Result<p::Fork> {
         let process = self.process;
         // In runc's words, as in `init`.
         log::debug(format_args!("nsexec container setup"));
-        rustix::process::setsid().doing("start a session")?;
-        identity::reset_signals();
-        if let Some(score) = process.oom_score_adj
-            && !self.staged
-        {
+        if let Some(score) = process.oom_score_adj {
             identity::oom_score("self", score)?;
         }
         labels::apply(process)?;
-        if let Some(id) = self.keyring {
-            // As in `init`; made readable for this by the first process.
-            let _ = p::new_session_keyring(&program::c_string(format!("_ses.{id}")), false);
+        p::set_dumpable(false).doing("set dumpable")?;
+        if !self.ordinary {
+            self.join_keyring();
         }
+        // Before the cgroup namespace, from inside of which the way into the cgroup is not to be seen.
         for tasks in self.joins {
             rustix::io::write(tasks, b"0").doing("join cgroup")?;
         }
-        let others = if self.staged {
-            self.kinds & ns::CGROUP
-        } else {
-            self.kinds & !(ns::PID | ns::USER)
-        };
-        if others != 0 {
-            ns::join(self.init, others).doing("join namespaces")?;
+        if self.ordinary {
+            join_begun(self.init, self.kinds, self.status).doing("join namespaces")?;
+            self.join_keyring();
+        } else if self.kinds & !ns::USER != 0 {
+            ns::join(self.init, self.kinds & !ns::USER).doing("join namespaces")?;
         }
         if let Some(root) = self.root {
             rustix::process::fchdir(root).doing("enter the container's root")?;
             rustix::process::chroot(".").doing("change to the container's root")?;
         }
-        let in_userns = self.kinds & ns::USER != 0;
-        if in_userns {
+        if self.kinds & ns::USER != 0 {
             identity::limits(0, &process.rlimits)?;
-            if !self.staged {
+            if !self.ordinary {
                 ns::join(self.init, ns::USER).doing("join the user namespace")?;
             }
         }
         log::debug(format_args!("child process in init()"));
+        let mut kept = vec![telling, channel.as_fd()];
+        kept.extend(self.console.map(AsFd::as_fd));
+        lighter_sys::descriptors::close_all_but(3 + self.passed.all, &kept)
+            .doing("close what is not the container's")?;
+        p::fork_sibling(0, None).doing("clone")
+    }
+
+    fn join_keyring(&self) {
+        if let Some(id) = self.keyring {
+            // As in `init`; made readable for this by the first process.
+            let _ = p::new_session_keyring(&program::c_string(format!("_ses.{id}")), false);
+        }
+    }
+
+    /// In the second process. Nothing is logged from here on: the log is closed.
+    fn prepare(&self, channel: &Channel) -> Result<(PathBuf, Strings, Strings)> {
+        let process = self.process;
+        let in_userns = self.kinds & ns::USER != 0;
+        rustix::process::setsid().doing("start a session")?;
+        identity::reset_signals();
         if let (Some(socket), true) = (self.console, process.terminal) {
             console::set_up(socket.as_fd(), process.console_size, process.user.uid, false)?;
         }
@@ -465,7 +464,6 @@ impl Birth<'_> {
     fn begin(&self, channel: &Channel) -> Result<bool> {
         let wanted = channel.await_last_go()?;
         if wanted {
-            log::debug(format_args!("setns_init: about to exec"));
             identity::filter_late(self.process, self.filter)?;
         }
         Ok(wanted)

@@ -154,7 +154,9 @@ pub(crate) fn assume(
         // What root may not enter (a root-squashed share), the user may.
         enter(&process.cwd)?;
     }
-    sets.take()?;
+    for warning in sets.take()? {
+        channel.say_warning(&warning)?;
+    }
     inside()?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(user.umask.unwrap_or(0o022)));
     Ok(())

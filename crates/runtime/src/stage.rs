@@ -36,7 +36,7 @@ impl Stage<'_> {
 
     /// Forks twice. In the child all namespaces are joined and made; the caller's own are as they were.
     pub(crate) fn fork(&self) -> Result<p::Fork> {
-        twice(true, || self.enter())
+        twice(true, || p::fork(0, None).doing("clone"), |_| self.enter())
     }
 
     fn enter(&self) -> Result<p::Fork> {
@@ -102,13 +102,18 @@ impl Stage<'_> {
     }
 }
 
-/// Runs `enter` in a process in between; it answers with a fork of a sibling, which is then our child. `init`: whether that
-/// is a container's first process.
-pub(crate) fn twice(init: bool, enter: impl FnOnce() -> Result<p::Fork>) -> Result<p::Fork> {
+/// Runs `enter` in a process in between, which `first` forks; it answers with a fork of a sibling, which is then our child.
+/// `enter` gets the descriptor over which that fork is told. `init`: whether it is a container's first process.
+pub(crate) fn twice(
+    init: bool,
+    first: impl FnOnce() -> Result<p::Fork>,
+    enter: impl FnOnce(BorrowedFd<'_>) -> Result<p::Fork>,
+) -> Result<p::Fork> {
     let (ours, theirs) = fdpass::seqpacket_pair().doing("make a socket pair")?;
-    let between = match p::fork(0, None).doing("clone")? {
+    let between = match first()? {
         p::Fork::Child => {
-            let told = match enter() {
+            drop(ours);
+            let told = match enter(theirs.as_fd()) {
                 Ok(p::Fork::Child) => return Ok(p::Fork::Child),
                 Ok(p::Fork::Parent { pid, pidfd }) => {
                     fdpass::send(&theirs, &pid.to_ne_bytes(), &[pidfd.as_fd()])

@@ -25,6 +25,8 @@ pub(crate) enum Said {
     Listener(OwnedFd),
     /// The same, by the number that the descriptor has in the process.
     ListenerAt(i32),
+    /// It goes on, but a user should know this.
+    Warning(String),
     /// It gave up.
     Failed(String),
     /// It died.
@@ -94,6 +96,10 @@ impl Channel {
             .doing("talk to the container")
     }
 
+    pub(crate) fn say_warning(&self, text: &str) -> Result<()> {
+        self.say(&[b"W", text.as_bytes()].concat())
+    }
+
     pub(crate) fn say_failed(&self, text: &str) {
         let mut message = vec![b'E'];
         message.extend_from_slice(&text.as_bytes()[..text.len().min(8000)]);
@@ -132,6 +138,7 @@ impl Channel {
                         usize::from_le_bytes(bytes)
                     }),
             ),
+            Some((b'W', text)) => Said::Warning(String::from_utf8_lossy(text).into_owned()),
             Some((_, text)) => Said::Failed(String::from_utf8_lossy(text).into_owned()),
             None => Said::Gone,
         })

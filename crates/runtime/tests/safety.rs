@@ -99,6 +99,38 @@ fn cve_2016_9962_a_joining_process_cannot_be_looked_into() {
     assert_eq!(read("seen"), "");
 }
 
+/// Root of a container who may trace others looks into a joining process all the same. So there is nothing of the host's to
+/// see: its root, its working directory and its descriptors are the container's, from its first moment on (which is made
+/// longer here).
+#[test]
+fn cve_2016_9962_a_joining_process_has_nothing_of_the_hosts() {
+    let host = Host::new();
+    let mark = host.path("mark").display().to_string();
+    fs::write(&mark, "the host's").unwrap();
+    let script = format!(
+        "while :; do for p in /proc/[0-9]*; do case $(cat $p/comm 2>/dev/null) in lighter*|[0-9]*) echo >> /tmp/tried; \
+         [ -e $p/root{mark} ] && echo root >> /tmp/seen; [ -e $p/cwd/mark ] && echo cwd >> /tmp/seen; \
+         for fd in $p/fd/*; do to=$(readlink $fd) && case $to in /dev/null|socket:*|pipe:*|anon_inode:*|'') ;; *) \
+         [ -e $p/root ] && echo $fd $to >> /tmp/seen;; esac; done;; esac; done; done"
+    );
+    let mut config = host.config(&["sh", "-c", &script]);
+    for set in ["bounding", "effective", "permitted"] {
+        config["process"]["capabilities"][set]
+            .as_array_mut()
+            .unwrap()
+            .push(json!("CAP_SYS_PTRACE"));
+    }
+    host.write(&config);
+    host.ok(
+        "runc run -d c >/dev/null 2>&1 </dev/null; for call in setsid setns fchdir close_range prctl; do \
+         strace -f -o /dev/null -e inject=$call:delay_enter=200000:when=1 $RUNC --log log --debug exec c true >/dev/null 2>&1 </dev/null || exit 1; done; \
+         runc delete -f c",
+    );
+    let read = |name: &str| fs::read_to_string(host.path("rootfs/tmp").join(name)).unwrap_or_default();
+    assert_ne!(read("tried"), "", "nobody was met");
+    assert_eq!(read("seen"), "");
+}
+
 /// Signals that our caller ignores or blocks, its environment, its umask, its limits of processors: nothing of it is the
 /// container's.
 #[test]
