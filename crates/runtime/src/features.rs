@@ -120,6 +120,11 @@ fn table(rows: &[[String; 6]]) -> String {
 
 pub(crate) fn ps(record: &Record, format: &str, arguments: &[String]) -> Result<String> {
     let pids = commands::processes(record)?;
+    if pids.is_empty() && record.is_alive() {
+        return Err(Error::State(
+            "unable to get all container pids: the container has no cgroup of its own".into(),
+        ));
+    }
     match format {
         // As runc, whose callers may tell nobody from an empty list.
         "json" if pids.is_empty() => Ok("null\n".to_owned()),

@@ -64,6 +64,10 @@ fn the_scheduler_is_set() {
         |_, c| c["process"]["scheduler"] = json!({"policy": "SCHED_OTHER", "nice": -5, "flags": null}),
         "0 0 -5",
     );
+}
+
+#[test]
+fn a_real_time_policy_is_set() {
     check_both(
         SCHEDULED,
         |host, c| {

@@ -179,6 +179,14 @@ fn what_cannot_be_asked_is_refused() {
         &|s| s["syscalls"][0]["action"] = json!("SCMP_ACT_MAYBE"),
         "linux.seccomp.syscalls[0].action: unknown variant `SCMP_ACT_MAYBE`",
     );
+    refused(
+        &|s| *s = json!({}),
+        "linux.seccomp: missing field `defaultAction`",
+    );
+    refused(
+        &|s| s["syscalls"][0] = json!({"names": ["read"]}),
+        "linux.seccomp.syscalls[0]: missing field `action`",
+    );
 }
 
 /// Without a rule that asks, nobody needs to listen.

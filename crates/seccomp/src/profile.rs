@@ -6,25 +6,25 @@ use serde::{Deserialize, Deserializer};
 
 /// A whole filter.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct Profile {
-    /// For calls that no rule matches.
+    /// For calls that no rule matches. Required: what nobody said cannot be guessed.
     pub default_action: Action,
     /// Error number of a default action that has one; missing: EPERM.
     pub default_errno_ret: Option<u32>,
     /// `SCMP_ARCH_*`; our own is always in.
-    #[serde(deserialize_with = "null")]
+    #[serde(default, deserialize_with = "null")]
     pub architectures: Vec<String>,
     /// `SECCOMP_FILTER_FLAG_*`; missing: `SPEC_ALLOW`.
     pub flags: Option<Vec<String>>,
     /// Socket that the notification descriptor is sent to.
-    #[serde(deserialize_with = "null")]
+    #[serde(default, deserialize_with = "null")]
     pub listener_path: String,
     /// Sent along.
-    #[serde(deserialize_with = "null")]
+    #[serde(default, deserialize_with = "null")]
     pub listener_metadata: String,
     /// Rules.
-    #[serde(deserialize_with = "null")]
+    #[serde(default, deserialize_with = "null")]
     pub syscalls: Vec<Rule>,
 }
 
@@ -34,17 +34,17 @@ fn null<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Re
 
 /// What to do with some calls.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct Rule {
     /// Names of calls; those that an architecture lacks are left out there.
-    #[serde(deserialize_with = "null")]
+    #[serde(default, deserialize_with = "null")]
     pub names: Vec<String>,
     /// What to do.
     pub action: Action,
     /// Error number of an action that has one; missing: EPERM.
     pub errno_ret: Option<u32>,
     /// All must hold; but those of the same index are alternatives.
-    #[serde(deserialize_with = "null")]
+    #[serde(default, deserialize_with = "null")]
     pub args: Vec<Argument>,
 }
 

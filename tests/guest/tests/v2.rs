@@ -42,8 +42,8 @@ const LACKS: &[(&str, &str, &str)] = &[
     ),
     (
         "process",
-        "the_scheduler_is_set",
-        "to be found out: the container does not start here",
+        "a_real_time_policy_is_set",
+        "CONFIG_RT_GROUP_SCHED: a group of v2 has no real-time budget there, and no file to give it one",
     ),
 ];
 

@@ -227,10 +227,16 @@ fn what_cannot_be_compiled_is_refused() {
     );
 }
 
+/// What nobody said is not guessed.
 #[test]
-fn a_missing_action_is_the_strictest() {
-    let filter = compile(&parse("{}")).unwrap();
-    assert_eq!(interpret(&filter.instructions, 0, X86_64, [0; 6]), 0x8000_0000);
+fn a_missing_action_is_refused() {
+    for text in [
+        "{}",
+        r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"]}]}"#,
+    ] {
+        let error = serde_json::from_str::<Profile>(text).unwrap_err().to_string();
+        assert!(error.starts_with("missing field `"), "{error}");
+    }
 }
 
 #[test]
