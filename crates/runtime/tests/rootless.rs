@@ -221,3 +221,30 @@ fn a_terminal_is_relayed_from_below_the_users_own_directory() {
     );
     assert!(text.contains("/dev/pts/0"), "{text}");
 }
+
+/// A group of v2 that was divided takes no process itself: a later one goes where the first is. On v1 there is no such rule.
+#[test]
+fn a_later_process_of_a_divided_group_is_where_the_first_is() {
+    let host = Host::new();
+    let mut config = config(&["sleep", "60"]);
+    config["linux"]["cgroupsPath"] = json!(format!("{}/c", host.cgroup()));
+    config["linux"]["resources"] = json!({"pids": {"limit": 20}});
+    host.write(&config);
+    let text = ok(
+        &host,
+        &delegate(&host),
+        &format!(
+            "runc run -d --pid-file /run/user/1000/pid c </dev/null >/dev/null 2>&1; g=/sys/fs/cgroup{}/c\n\
+             if [ -d $g ]; then mkdir $g/below; cat /run/user/1000/pid >$g/below/cgroup.procs; echo +pids >$g/cgroup.subtree_control; fi\n\
+             n() {{ sed 's/.*lt-rt[^/]*//' /proc/$1/cgroup; }}; n $(cat /run/user/1000/pid)\n\
+             runc exec -d --pid-file /run/user/1000/later c sleep 50; n $(cat /run/user/1000/later); runc delete -f c",
+            host.cgroup()
+        ),
+    );
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(!lines.is_empty(), "{text}");
+    let (first, later) = lines.split_at(lines.len() / 2);
+    assert_eq!(first, later, "{text}");
+    let v2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    assert!(!v2 || first == ["/c/below"], "{text}");
+}
