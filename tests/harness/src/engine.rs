@@ -11,6 +11,8 @@ use crate::registry::Registry;
 pub enum Kind {
     /// `lighterd` and what it starts.
     Lighter,
+    /// `lighterd` over the real containerd 2.1 from the lab's peers; our shim and runtime below that.
+    OverContainerd,
     /// `dockerd` 28.5 from the lab's peers.
     Docker,
 }
@@ -46,6 +48,7 @@ impl Engine {
             .expect("opening the engine's log");
         let mut command = match kind {
             Kind::Lighter => lighter(host, options),
+            Kind::OverContainerd => over_containerd(host, options),
             Kind::Docker => docker(host, options),
         };
         let errors = log.try_clone().expect("duplicating the log");
@@ -142,6 +145,27 @@ fn lighter(host: &Host, options: &Options) -> Command {
     let mut words = vec!["bash", "-c", script, "lighterd"];
     words.extend(argv.iter().map(String::as_str));
     host.command(Machine::Host, &words)
+}
+
+/// The layer is somebody else's: started here, and gone with the host.
+fn over_containerd(host: &Host, options: &Options) -> Command {
+    const SOCKET: &str = "/run/containerd/containerd.sock";
+    let (dist, dir) = (options.programs.clone().unwrap_or_else(crate::dist), host.dir());
+    let script = format!(
+        "mkdir -p /run/containerd
+        printf 'version = 3\\ndisabled_plugins = [\"io.containerd.cri.v1.images\", \"io.containerd.cri.v1.runtime\", \"io.containerd.nri.v1.nri\"]\\n' \
+            >/run/containerd/config.toml
+        PATH={dist}:$PATH setsid {containerd} -c /run/containerd/config.toml --root {dir}/containerd --state /run/containerd \
+            --address {SOCKET} </dev/null >{dir}/containerd.log 2>&1 &
+        for i in $(seq 1000); do [ -S {SOCKET} ] && exit 0; sleep 0.02; done; cat {dir}/containerd.log >&2; exit 1",
+        dist = dist.display(),
+        containerd = crate::lab().join("peers/usr/bin/containerd").display(),
+        dir = dir.display(),
+    );
+    host.sh(&script);
+    let mut options = options.clone();
+    options.flags.push(format!("--containerd={SOCKET}"));
+    lighter(host, &options)
 }
 
 /// The peers' root under an overlay, so that the lab stays as it is; data on the real file system, for overlays of its own.

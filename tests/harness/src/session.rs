@@ -64,7 +64,7 @@ impl Session {
     pub fn is_ours(&self) -> bool {
         self.engine
             .as_ref()
-            .is_none_or(|engine| engine.kind() == Kind::Lighter)
+            .is_none_or(|engine| engine.kind() != Kind::Docker)
     }
 
     /// A client's command line, to be run on the host.
@@ -189,8 +189,8 @@ pub(crate) fn kill_outer(pid: u32, signal: rustix::process::Signal) {
     }
 }
 
-/// Each test of the block runs four times: with the stock client and with ours against our engine, and with both against
-/// the real Docker (a test that the stock client fails there is wrong; one that ours fails there is our client's fault).
+/// Each test of the block runs five times: with the stock client and with ours against our engine, with the stock client against our
+/// engine over the real containerd, and with both against the real Docker (a test that the stock client fails there is wrong; one that ours fails there is our client's fault).
 #[macro_export]
 macro_rules! sessions {
     ($($(#[$meta:meta])* fn $name:ident($session:ident: &Session) $body:block)*) => {
@@ -200,6 +200,7 @@ macro_rules! sessions {
         }
         $crate::sessions!(@run stock_client, Lighter, Stock, $($(#[$meta])* $name)*);
         $crate::sessions!(@run our_client, Lighter, Lighter, $($(#[$meta])* $name)*);
+        $crate::sessions!(@run over_containerd, OverContainerd, Stock, $($(#[$meta])* $name)*);
         $crate::sessions!(@run real_docker, Docker, Stock, $($(#[$meta])* $name)*);
         $crate::sessions!(@run peer_engine, Docker, Lighter, $($(#[$meta])* $name)*);
     };

@@ -86,7 +86,7 @@ pub fn options(kind: Kind, host: &Host) -> Result<Options> {
 pub fn built(kind: Kind) -> Result<(), String> {
     let needed: &[&str] = match kind {
         Kind::Docker => &[],
-        Kind::Lighter => &[
+        Kind::Lighter | Kind::OverContainerd => &[
             "lighterd",
             "lighter-containerd",
             "containerd-shim-lighter-v1",

@@ -17,6 +17,7 @@ pub fn daemons(host: &Host, kind: Kind) -> Result<Memory> {
     let names: &[&str] = match kind {
         Kind::Docker => &["dockerd", "containerd", "docker-proxy"],
         Kind::Lighter => &["lighterd", "lighter-containerd", "lighter-netd"],
+        Kind::OverContainerd => &["lighterd", "containerd", "lighter-netd"],
     };
     let mut sum = Memory::default();
     let mut count = 0;
@@ -46,7 +47,7 @@ pub fn shim_file(host: &Host, kind: Kind) -> Result<f64> {
 fn shim_pids(host: &Host, kind: Kind) -> Vec<u32> {
     host.running(match kind {
         Kind::Docker => "containerd-shim-runc-v2",
-        Kind::Lighter => "containerd-shim-lighter-v1",
+        Kind::Lighter | Kind::OverContainerd => "containerd-shim-lighter-v1",
     })
 }
 

@@ -135,6 +135,7 @@ pub fn guarded<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T>
 /// The name of an engine, for messages.
 pub fn engine_name(kind: Kind) -> &'static str {
     match kind {
+        Kind::OverContainerd => "Lighter over containerd",
         Kind::Docker => "Docker",
         Kind::Lighter => "Lighter",
     }

@@ -75,6 +75,18 @@ impl Layers {
         lines
     }
 
+    /// Layers of the image of which the layer said nothing: containerd does not speak of those that are unpacked already.
+    pub(crate) fn has(&mut self, digests: &[&str]) {
+        for digest in digests {
+            let digits = digest.strip_prefix("sha256:").unwrap_or(digest);
+            let id: String = digits.chars().take(12).collect();
+            if !self.steps.contains_key(&id) {
+                self.held.push(line(&id, "Already exists"));
+                self.steps.insert(id, Step::Exists);
+            }
+        }
+    }
+
     /// The last lines of a transfer that has ended well. `news` is whether it changed anything.
     pub(crate) fn finish(mut self, news: bool) -> Vec<JsonMessage> {
         let mut lines = match news {

@@ -163,7 +163,7 @@ impl Engine {
         reference: &Reference,
         all_tags: bool,
         before: Option<Record>,
-        layers: Layers,
+        mut layers: Layers,
     ) -> Result<Vec<JsonMessage>> {
         let gone = || {
             Error::system(format!(
@@ -189,6 +189,9 @@ impl Engine {
             false => reference.familiar(),
         };
         self.publish_image(&image, "pull", &reference.familiar(), &reference.familiar_name());
+        let digests = image.manifest.layers.iter();
+        let digests: Vec<_> = digests.map(|layer| layer.digest.to_string()).collect();
+        layers.has(&digests.iter().map(String::as_str).collect::<Vec<_>>());
         let mut lines = layers.finish(news);
         lines.push(JsonMessage::status(format!("Digest: {}", record.target)));
         lines.push(JsonMessage::status(match news {

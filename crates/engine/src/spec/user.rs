@@ -17,6 +17,9 @@ const IDS: std::ops::RangeInclusive<i64> = 0..=0x7fff_ffff;
 /// Neither file is ever longer in earnest, in bytes.
 const LONGEST: u64 = 4 << 20;
 
+/// More groups than a process can be in are not collected. Source: the kernel's NGROUPS_MAX.
+const MOST_GROUPS: usize = 65_536;
+
 /// Where a container's files can be read.
 #[derive(Debug)]
 pub(crate) enum Rootfs<'a> {
@@ -43,7 +46,7 @@ fn lookup(user: &str, extra: &[String], passwd: &str, group: &str) -> Result<Use
         .split_once(':')
         .map_or((user, None), |(name, group)| (name, Some(group)));
     let name = if name.is_empty() { "0" } else { name };
-    let number = name.parse::<i64>().ok();
+    let number = number(name)?;
     // A name wins over a number, as a user may well be called 1000.
     let entries = || {
         passwd
@@ -56,8 +59,8 @@ fn lookup(user: &str, extra: &[String], passwd: &str, group: &str) -> Result<Use
         .or_else(|| entries().find(|entry| number.is_some_and(|number| entry[2].parse() == Ok(number))));
     let mut found = match (&entry, number) {
         (Some(entry), _) => User {
-            uid: entry[2].parse().unwrap_or(0),
-            gid: entry[3].parse().unwrap_or(0),
+            uid: entry_number(entry, 2)?,
+            gid: entry_number(entry, 3)?,
             additional_gids: Vec::new(),
         },
         (None, Some(uid)) => User {
@@ -92,16 +95,32 @@ fn lookup(user: &str, extra: &[String], passwd: &str, group: &str) -> Result<Use
 }
 
 fn group_number(wanted: &str, group: &str) -> Result<u32> {
-    let named = group_entries(group)
-        .find(|entry| entry[0] == wanted)
-        .and_then(|entry| entry[2].parse().ok());
-    match (named, wanted.parse()) {
-        (Some(gid), _) => Ok(gid),
-        (None, Ok(gid)) => in_range(gid),
-        (None, Err(_)) => Err(Error::invalid(format!(
+    let number = number(wanted)?;
+    match (group_entries(group).find(|entry| entry[0] == wanted), number) {
+        (Some(entry), _) => entry_number(&entry, 2),
+        (None, Some(gid)) => in_range(gid),
+        (None, None) => Err(Error::invalid(format!(
             "unable to find group {wanted}: no matching entries in group file"
         ))),
     }
+}
+
+/// The number that `word` is, if it is one. One that no user can have is refused, and never looked up as a name: an image may well have
+/// a user of such a name who is root (CVE-2026-46680).
+fn number(word: &str) -> Result<Option<i64>> {
+    let digits = word.strip_prefix(['-', '+']).unwrap_or(word);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(None);
+    }
+    let id = word.parse().unwrap_or(i64::MAX);
+    in_range(id)?;
+    Ok(Some(id))
+}
+
+/// A number of a file's entry. What is none, or none that anybody can have, is refused: it must not become root's (CVE-2024-40635).
+fn entry_number(entry: &[&str], field: usize) -> Result<u32> {
+    let id = entry.get(field).and_then(|text| text.parse().ok());
+    in_range(id.unwrap_or(-1))
 }
 
 fn in_range(id: i64) -> Result<u32> {
@@ -142,7 +161,8 @@ fn memberships(user: &str, group: &str) -> Vec<u32> {
                 .get(3)
                 .is_some_and(|members| members.split(',').any(|member| member == user))
         })
-        .filter_map(|entry| entry[2].parse().ok())
+        .filter_map(|entry| entry_number(&entry, 2).ok())
+        .take(MOST_GROUPS)
         .collect()
 }
 
@@ -309,6 +329,64 @@ mod tests {
                 "{user}"
             );
         }
+    }
+
+    /// A user or group of the image's whose number overflows was root (CVE-2024-40635), also when the number is a name (CVE-2026-46680).
+    #[test]
+    fn cve_2024_40635_cve_2026_46680_a_number_too_large_is_never_root() {
+        let passwd = "99999999999999999999:x:0:0::/:\n4294967296:x:0:0::/:\nbig:x:4294967296:0::/:\nminus:x:-1:0::/:\n\
+                      group:x:1:4294967295::/:\nnone:x::0::/:\n";
+        let group = "99999999999999999999:x:0:\nbig:x:4294967296:web\n";
+        for user in [
+            "99999999999999999999",
+            "4294967296",
+            "4294967295",
+            "2147483648",
+            "-4294967296",
+            "big",
+            "minus",
+            "group",
+            "none",
+            "1:99999999999999999999",
+            "1:4294967296",
+            "1:big",
+        ] {
+            let refused = lookup(user, &[], passwd, group).map_err(|error| error.message);
+            let expected = Err("uids and gids must be in range 0-2147483647".to_owned());
+            assert_eq!(refused.map(|user| user.uid), expected, "{user}");
+        }
+    }
+
+    /// An image's endless group file took all memory.
+    #[test]
+    fn cve_2026_47262_an_endless_group_file_is_read_to_a_bound() {
+        let dir = std::env::temp_dir().join(format!("engine-groups-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("etc")).unwrap();
+        // Sparse: a terabyte without an end of line.
+        let file = File::create(dir.join("etc/group")).unwrap();
+        file.set_len(1 << 40).unwrap();
+        std::fs::write(dir.join("etc/passwd"), "web:x:33:44::/:\n").unwrap();
+        let mount = Mount {
+            r#type: "bind".to_owned(),
+            source: dir.to_string_lossy().into_owned(),
+            ..Mount::default()
+        };
+        let found = resolve("web", &[], &Rootfs::Mounts(&[mount])).unwrap();
+        assert_eq!((found.uid, found.additional_gids), (33, vec![44]));
+        // And a short one with more groups than anybody can be in.
+        let many: String = (0..200_000).map(|id| format!("g:x:{id}:web\n")).collect();
+        let found = lookup("web", &[], "web:x:33:44::/:\n", &many).unwrap();
+        assert_eq!(found.additional_gids.len(), MOST_GROUPS + 1);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// The groups that the image gives a user are the process's, and so is its primary group.
+    #[test]
+    fn cve_2023_25173_supplementary_groups_are_those_of_the_image() {
+        check("web", &[], (33, 44, &[44, 29]));
+        // A group that was named takes the place of all that.
+        check("web:staff", &[], (33, 50, &[50]));
+        check("0:0", &[], (0, 0, &[0]));
     }
 
     #[test]
