@@ -395,6 +395,7 @@ impl Birth<'_> {
         let process = self.process;
         // In runc's words, as in `init`.
         log::debug(format_args!("nsexec container setup"));
+        identity::reset_signals();
         if let Some(score) = process.oom_score_adj {
             identity::oom_score("self", score)?;
         }
@@ -443,7 +444,6 @@ impl Birth<'_> {
         let process = self.process;
         let in_userns = self.kinds & ns::USER != 0;
         rustix::process::setsid().doing("start a session")?;
-        identity::reset_signals();
         if let (Some(socket), true) = (self.console, process.terminal) {
             console::set_up(socket.as_fd(), process.console_size, process.user.uid, false)?;
         }
