@@ -16,6 +16,8 @@ use crate::mount_flags;
 use crate::options::Options;
 use crate::program::c_string;
 
+const MS_PRIVATE: u64 = 1 << 18;
+
 /// The container, as far as cgroup mounts are concerned.
 pub(crate) struct View<'a> {
     pub(crate) group: Option<&'a Group>,
@@ -135,5 +137,11 @@ fn bind(source: &Path, target: BorrowedFd<'_>, options: &Options) -> Result<()> 
         ..Attributes::default()
     };
     m::set_attributes(tree.as_fd(), true, &attributes).on("protect", source)?;
-    m::attach(tree.as_fd(), target).on("bind", source)
+    m::attach(tree.as_fd(), target).on("bind", source)?;
+    // Whatever the root's propagation: what is mounted there is nobody's of the host's.
+    let private = Attributes {
+        propagation: MS_PRIVATE,
+        ..Attributes::default()
+    };
+    m::set_attributes(tree.as_fd(), true, &private).on("make private", source)
 }

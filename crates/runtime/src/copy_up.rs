@@ -14,8 +14,21 @@ const OPEN: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXE
 
 /// Copies what is below the directory `from` into the directory `to`, and what `from` itself has: directories, files,
 /// links, nodes; modes, owners, times, extended attributes.
-pub(crate) fn copy_up(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
-    copy_directory(from, to).doing("copy what the tmpfs hides (tmpcopyup)")
+///
+/// The mode of `to` itself is as it should be, and `owner`: so is its owner.
+pub(crate) fn copy_up(from: BorrowedFd<'_>, to: BorrowedFd<'_>, owner: bool) -> Result<()> {
+    let copy = || {
+        let target = f::openat(to, ".", OPEN | OFlags::DIRECTORY, Mode::empty())?;
+        let asked = f::fstat(&target)?;
+        copy_directory(from, to)?;
+        if owner {
+            let (uid, gid) = (Uid::from_raw(asked.st_uid), Gid::from_raw(asked.st_gid));
+            f::fchown(&target, Some(uid), Some(gid))?;
+        }
+        f::fchmod(&target, Mode::from_raw_mode(asked.st_mode & 0o7777))?;
+        Ok::<_, io::Error>(())
+    };
+    copy().doing("copy what the tmpfs hides (tmpcopyup)")
 }
 
 fn copy_directory(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {

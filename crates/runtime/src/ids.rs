@@ -50,12 +50,8 @@ impl Maps {
             return Ok(Some(maps));
         }
         if !new {
-            return match given {
-                true => refuse(
-                    "user namespace mappings specified, but user namespace isn't enabled in the config",
-                ),
-                false => Ok(None),
-            };
+            // Without a user namespace there is nothing that they could map: passed over, as by runc and crun.
+            return Ok(None);
         }
         if !given {
             return refuse(

@@ -244,7 +244,9 @@ impl Mounts<'_> {
         let made = detached(kind, &source, &options, if queues { "" } else { label })
             .map_err(|error| explain(error, kind))?;
         if options.copy_up && kind == "tmpfs" {
-            crate::copy_up::copy_up(target.as_fd(), made.as_fd())?;
+            let given = |name: &str| options.data.split(',').any(|option| option.starts_with(name));
+            let owner = given("uid=") || given("gid=");
+            crate::copy_up::copy_up(target.as_fd(), made.as_fd(), owner)?;
         }
         if queues && !label.is_empty() {
             // It has no option for that.

@@ -70,6 +70,14 @@ fn taken_back(name: &str) -> Option<u64> {
     })
 }
 
+fn rank(set: u64) -> u8 {
+    match set & a::ATIME {
+        a::STRICTATIME => 2,
+        a::NOATIME => 1,
+        _ => 0,
+    }
+}
+
 fn drop_mode(set: &mut u64, mode: u64) {
     if *set & a::ATIME == mode {
         *set &= !a::ATIME;
@@ -91,6 +99,11 @@ impl Options {
                 self.relatime &= mode != a::RELATIME;
                 drop_mode(&mut self.set, mode);
                 // It is an option all the same: flags of the mount that are not asked for go.
+                self.clear |= a::ATIME;
+                return;
+            }
+            // Of access-time modes not the later one wins but the kernel's choice among the flags of `mount(2)`.
+            if clear & a::ATIME != 0 && rank(set) < rank(self.set) {
                 self.clear |= a::ATIME;
                 return;
             }
@@ -312,6 +325,8 @@ mod tests {
     fn the_later_of_two_wins() {
         assert_eq!(parse("ro,rw").set, 0);
         assert_eq!(parse("noatime,strictatime").set, a::STRICTATIME);
+        assert_eq!(parse("strictatime,noatime").set, a::STRICTATIME);
+        assert_eq!(parse("noatime,relatime").set, a::NOATIME);
         assert_eq!(parse("rro").recursive_set, a::RDONLY);
         assert!(parse("rbind,rprivate").recursive);
     }

@@ -332,3 +332,22 @@ fn a_file_is_not_mounted_over_a_directory_nor_a_directory_over_a_file() {
         );
     }
 }
+
+/// `tmpcopyup` copies what is below: the mode of the mount itself is that of its option, of what it hides, or a tmpfs's own.
+#[test]
+fn a_copied_up_tmpfs_has_the_mode_that_is_asked_for() {
+    let host = Host::new();
+    for (destination, options, expected) in [
+        ("/etc", "tmpcopyup,mode=700", "700"),
+        ("/etc", "tmpcopyup", "755"),
+        ("/new", "tmpcopyup", "1777"),
+    ] {
+        let mut config = host.config(&["sh", "-c", &format!("stat -c %a {destination}; ls {destination}")]);
+        let mounts = config["mounts"].as_array_mut().unwrap();
+        mounts.push(mount("tmpfs", "tmpfs", destination, options));
+        let text = host.ok_config(&config);
+        let below = if destination == "/etc" { "passwd\n" } else { "" };
+        assert_eq!(text, format!("{expected}\n{below}"), "{destination} {options}");
+        let _ = fs::remove_dir(host.path("rootfs/new"));
+    }
+}

@@ -5,6 +5,7 @@ use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 
 use crate::host;
+use crate::wrong::is_wrong;
 
 /// One change of a document.
 #[derive(Debug, Clone)]
@@ -165,10 +166,18 @@ pub fn base() -> Value {
 pub fn case() -> impl Strategy<Value = Case> {
     let exec = prop::collection::vec(process(), 0..5);
     (
-        prop::collection::vec(change(), 0..6),
+        prop::collection::vec(change(), 0..8),
         prop::option::weighted(0.25, exec),
+        prop::bool::weighted(0.2),
     )
-        .prop_map(|(changes, exec)| Case { changes, exec })
+        .prop_map(|(mut changes, mut exec, also_wrong)| {
+            if !also_wrong {
+                changes.retain(|change| !is_wrong(change));
+                exec.iter_mut()
+                    .for_each(|changes| changes.retain(|change| !is_wrong(change)));
+            }
+            Case { changes, exec }
+        })
 }
 
 fn change() -> BoxedStrategy<Change> {

@@ -12,3 +12,4 @@ pub mod generate;
 pub mod host;
 pub mod launch;
 pub mod probe;
+mod wrong;
