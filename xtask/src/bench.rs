@@ -3,6 +3,7 @@
 //! Each sample is a process start of a client, timed from outside; each engine lives in a private host with a registry of its own.
 
 mod columns;
+mod containerd;
 mod goals;
 mod http;
 mod measures;
@@ -22,6 +23,7 @@ use stats::Series;
 const USAGE: &str = "\
 usage: cargo xtask bench [--quick] [--no-build] [--only NAME]...
        cargo xtask bench runtime [--quick] [--no-build] [--rounds N]
+       cargo xtask bench containerd [--quick] [--no-build] [--only NAME]...
 
   --quick       few rounds: to see that it runs, not to quote
   --no-build    measure what lies in target/dist
@@ -64,8 +66,10 @@ impl Options {
 }
 
 pub fn main(words: &[&str]) -> Result<()> {
-    if let ["runtime", rest @ ..] = words {
-        return runtime::main(rest);
+    match words {
+        ["runtime", rest @ ..] => return runtime::main(rest),
+        ["containerd", rest @ ..] => return containerd::main(rest),
+        _ => {}
     }
     let options = Options::parse(words)?;
     step("set up", lab::ensure)?;

@@ -18,7 +18,8 @@ usage: cargo xtask COMMAND
   demo               set up, build, and play the walk-through in a private host
   test [--full]      set up, then everything that CI runs; --full: with many random rounds
   bench [--quick]    measure beside the real Docker; `--only NAME`: some of it;
-                     `bench runtime`: lighter-runc beside crun and runc
+                     `bench runtime`: lighter-runc beside crun and runc;
+                     `bench containerd`: lighter-containerd beside containerd 2.1
   build              all programs, as they are shipped, into target/dist
   lab                only the set-up: packages, peers, images
   layers             check the edges between crates

@@ -25,6 +25,9 @@ const DEATH: [&str; 4] = [
     "layer.delete.hidden",
 ];
 
+/// Steps of an exit.
+const EXIT: [&str; 2] = ["layer.exit.heard", "layer.exit.recorded"];
+
 /// Whatever is left can be taken away, the name is free again, and nothing stays.
 fn is_whole(layer: &Layer, point: &str) {
     layer.ctr(&["task", "delete", "-f", "one"]);
@@ -58,6 +61,23 @@ fn a_death_while_a_task_is_made_leaves_it_or_nothing() {
             _ => &[Some("RUNNING")],
         };
         assert!(expected.contains(&status.as_deref()), "{point}: {status:?}");
+        is_whole(&layer, point);
+    }
+}
+
+#[test]
+fn a_death_while_an_exit_is_recorded_loses_no_exit() {
+    let mut layer = Layer::start(&ctr_1());
+    for point in EXIT {
+        assert_eq!(layer.stop(), Some(0));
+        layer.restart(&["--abort-at", point]);
+        // The client may or may not hear of its start before the layer dies of its exit.
+        layer.run(&["-d"], "one", &["/bin/sh", "-c", "exit 9"]);
+        layer.ends();
+        layer.restart(&[]);
+        layer.becomes("one", "STOPPED");
+        let deleted = layer.ctr(&["task", "delete", "one"]);
+        assert!(deleted.stderr.contains("exit code 9"), "{point}: {deleted}");
         is_whole(&layer, point);
     }
 }

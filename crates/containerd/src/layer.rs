@@ -111,6 +111,8 @@ impl Layer {
         layer.0.controller.adopt_all().await;
         layer.0.tasks.adopt_all().await?;
         tokio::spawn(collect_when_asked(Arc::downgrade(&layer.0)));
+        // What the one before us did not come to.
+        layer.collect_soon();
         Ok(layer)
     }
 

@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -88,6 +88,10 @@ impl Ingest {
         now: Timestamp,
         held: Held,
     ) -> Result<Ingest> {
+        if is_done(&dir) {
+            // Its bytes are a blob's: what is written now must not be written there.
+            remove(&dir)?;
+        }
         let record = match status(&dir)? {
             Some((record, _)) => resumed(record, &options)?,
             None => {
@@ -219,6 +223,14 @@ impl Ingest {
     /// Removes what is left of it.
     pub(crate) fn remove(&self) -> Result<()> {
         remove(&self.dir)
+    }
+}
+
+/// Whether the bytes of the ingest in `dir` have another name, the blob's, or are gone: what is left of a commit.
+pub(crate) fn is_done(dir: &Path) -> bool {
+    match fs::metadata(dir.join("data")) {
+        Ok(metadata) => metadata.nlink() > 1,
+        Err(error) => error.kind() == ErrorKind::NotFound,
     }
 }
 

@@ -192,19 +192,33 @@ impl LocalContent {
         first
     }
 
-    /// Gives up ingests that nobody has written to for a day.
+    /// Gives up ingests that nobody has written to for a day, and those that are blobs already: their removal was cut short.
     fn remove_old_ingests(&self) -> Result<()> {
         let before = self.0.clock.now() - INGEST_AGE;
-        for dir in entries(&self.0.root.join("ingest"))? {
-            let old = match ingest::status(&dir)? {
-                Some((_, status)) => status.updated_at < before,
-                None => true,
+        let is_over = |dir: &Path| {
+            let Some((record, status)) = ingest::status(dir)? else {
+                return Ok(true);
             };
-            if old && let Ok(_held) = self.hold(dir.clone(), "") {
-                ingest::remove(&dir)?;
+            let is_there = match &record.expected {
+                Some(digest) => {
+                    let bucket = bucket(&record.namespace);
+                    self.0.db.read(|tx| tx.get(&bucket, digest.as_str()))?.is_some()
+                }
+                None => false,
+            };
+            Ok::<_, Error>(is_there || status.updated_at < before || ingest::is_done(dir))
+        };
+        let mut first = Ok(());
+        for dir in entries(&self.0.root.join("ingest"))? {
+            // Looked at again when nobody else may have it: it may just have been begun.
+            if is_over(&dir)?
+                && let Ok(_held) = self.hold(dir.clone(), "")
+                && is_over(&dir)?
+            {
+                first = first.and(ingest::remove(&dir));
             }
         }
-        Ok(())
+        first
     }
 }
 
@@ -490,7 +504,9 @@ impl Collectible for LocalContent {
             Node::Content { digest, .. } => Some(digest),
             Node::Snapshot { .. } => None,
         });
-        self.remove_files(digests).and(self.remove_old_ingests())
+        // Ingests first: one that is done is known by its blob's file.
+        let ingests = self.remove_old_ingests();
+        self.remove_files(digests).and(ingests)
     }
 }
 

@@ -11,7 +11,7 @@ use lighter_shim_api::{Any, Message};
 use super::bundle::{self, Bundle, Exit, Record};
 use super::shim::{self, Shim};
 use super::task::{Task, process};
-use super::{STATE_TIMEOUT, Slot, Status, Tasks, blocking, watch};
+use super::{LIST_TIMEOUT, STATE_TIMEOUT, Slot, Status, Tasks, blocking, watch};
 use crate::{Kind, Result};
 
 impl Tasks {
@@ -43,7 +43,8 @@ impl Tasks {
             .iter()
             .find_map(|bootstrap| Shim::connect(bundle, bootstrap).ok());
         match (connected, record) {
-            (Some(shim), record) => match shim.state("", STATE_TIMEOUT).await {
+            // One that hangs does not hold up the start.
+            (Some(shim), record) => match shim.state("", LIST_TIMEOUT).await {
                 Ok(state) => self.take_back(bundle, binary, shim, state).await,
                 // The shim is there and has no task: it was not yet made, or is deleted already.
                 Err(error) if error.kind() == Kind::NotFound => self.discard(bundle).await,

@@ -1,13 +1,19 @@
 //! Operations on running tasks: exec, signals, freezing, input and output, figures.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use lighter_shim_api::events;
 use lighter_shim_api::task as wire;
 use prost_types::Any;
 
-use super::{Deleted, Tasks, detached, shim};
+use super::{Deleted, LIST_TIMEOUT, Tasks, detached, shim};
 use crate::{Error, Result, identifier};
+
+/// SIGKILL.
+const KILL: u32 = 9;
+/// How long a shim may take to kill a container, before that is done without it.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What an exec is made with.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -97,7 +103,15 @@ impl Tasks {
             signal,
             all,
         };
-        self.ask(namespace, id, "Kill", &request).await
+        let task = self.get(namespace, id)?;
+        if signal != KILL || !exec_id.is_empty() {
+            return task.shim()?.call("Kill", &request, None).await;
+        }
+        // What must end does so without its shim, too.
+        match task.shim()?.call("Kill", &request, Some(KILL_PATIENCE)).await {
+            Err(Error::ShimSlow { .. }) => self.force(&task).await,
+            other => other,
+        }
     }
 
     /// Freezes a container.
@@ -193,7 +207,8 @@ impl Tasks {
     pub async fn metrics(&self, namespace: &str, ids: &[String]) -> Vec<(String, Any)> {
         let answers = ids.iter().cloned().map(|id| async move {
             let request = wire::StatsRequest { id: id.clone() };
-            let answer: Result<wire::StatsResponse> = self.ask(namespace, &id, "Stats", &request).await;
+            let shim = self.get(namespace, &id).ok()?.shim().ok()?.clone();
+            let answer: Result<wire::StatsResponse> = shim.call("Stats", &request, Some(LIST_TIMEOUT)).await;
             answer
                 .ok()
                 .and_then(|answer| answer.stats)

@@ -24,6 +24,7 @@ use lighter_shim_api::types::Mount as WireMount;
 use lighter_snapshots::Mount;
 use lighter_stdx::failpoint;
 use prost_types::Any;
+use tokio_util::sync::CancellationToken;
 
 pub use bundle::Exit;
 pub use exec::{Exec, Pid};
@@ -155,10 +156,13 @@ impl Tasks {
         identifier::check("namespace", namespace)?;
         let tasks = self.clone();
         let namespace = namespace.to_owned();
+        // A client that goes away gives up: what a runtime hangs in is then taken away.
+        let given_up = CancellationToken::new();
+        let _guard = given_up.clone().drop_guard();
         detached(async move {
             let key = (namespace, create.id.clone());
             tasks.reserve(&key)?;
-            let made = tasks.make(&key.0, create).await;
+            let made = tasks.make(&key.0, create, &given_up).await;
             let mut table = tasks.table();
             match made {
                 Ok(task) => {
@@ -177,7 +181,7 @@ impl Tasks {
         .await
     }
 
-    async fn make(&self, namespace: &str, create: Create) -> Result<Arc<Task>> {
+    async fn make(&self, namespace: &str, create: Create, given_up: &CancellationToken) -> Result<Arc<Task>> {
         let config = &self.0.config;
         let container = self.0.containers.get(namespace, &create.id)?;
         let binary = shim::find(config, &container.runtime, &create.runtime_path)?;
@@ -223,6 +227,15 @@ impl Tasks {
             bundle.write("task.json", &record)?;
             failpoint::hit("layer.create.recorded");
             Ok((shim, record))
+        };
+        let made = async {
+            tokio::select! {
+                made = made => made,
+                () = given_up.cancelled() => Err(Error::Answer {
+                    kind: crate::Kind::Canceled,
+                    message: format!("the client that wanted the task {:?} is gone", create.id),
+                }),
+            }
         };
         let (shim, record) = match made.await {
             Ok(made) => made,

@@ -284,6 +284,8 @@ async fn run(mut command: Command, binary: &Path, action: &'static str, input: &
         Stdio::piped()
     };
     command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // One that hangs ends with our patience.
+    command.kill_on_drop(true);
     let mut child = command.spawn().map_err(failed("run", binary))?;
     if let Some(mut stdin) = child.stdin.take() {
         // A shim that does not read its options says so itself.

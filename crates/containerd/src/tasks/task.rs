@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lighter_shim_api::events::TaskExit;
 use lighter_shim_api::task;
+use lighter_stdx::failpoint;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
@@ -125,10 +126,12 @@ impl Task {
             return;
         }
         self.set_status(Status::Stopped);
+        failpoint::hit("layer.exit.heard");
         if let Err(error) = self.bundle.write("exit.json", &exit) {
             // Its readers are served from memory, or by the shim after a restart.
             tracing::warn!(id = %self.bundle.id, error = %lighter_stdx::error::chain(&error), "exit not kept");
         }
+        failpoint::hit("layer.exit.recorded");
         self.exit.send_replace(Some(exit));
         self.publish_exit(&self.bundle.id, self.record.pid, exit);
     }

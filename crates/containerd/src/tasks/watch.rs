@@ -11,8 +11,11 @@ use lighter_shim_api::task as wire;
 use super::bundle::Bundle;
 use super::shim;
 use super::task::{Task, watch_process};
-use super::{Status, Tasks, blocking};
+use super::{Slot, Status, Tasks, blocking};
 use crate::{Error, Result};
+
+/// How long a shim may take to say something after its container was killed.
+const AFTER_KILL: Duration = Duration::from_secs(2);
 
 impl Tasks {
     /// Follows a task: its exit is published, and the death of its shim ends it.
@@ -72,6 +75,48 @@ impl Tasks {
             let error = lighter_stdx::error::chain(&error);
             tracing::warn!(id = %task.bundle.id, %error, "cleaning up after a shim");
         }
+    }
+
+    /// Kills a container whose shim does not do it: the init, and then the shim, if it still says nothing. Its death is followed by
+    /// the burial.
+    pub(super) async fn force(&self, task: &Arc<Task>) -> Result<()> {
+        tracing::warn!(id = %task.bundle.id, "the shim does not kill its container: done without it");
+        kill_cgroups(&task.record.cgroups);
+        let exit = task.kill_init(self.0.config.clock.now()).await;
+        match task.shim()?.state("", AFTER_KILL).await {
+            // It tells the exit itself.
+            Ok(_) => return Ok(()),
+            Err(Error::ShimSlow { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        if self.shares_shim(task) {
+            // A pod's shim, whose other containers live by it.
+            task.exited(exit);
+            return Ok(());
+        }
+        kill_inhabitants(&task.bundle.path);
+        // Its burial waits for the turn of whatever it was asked last.
+        let _ = tokio::time::timeout(AFTER_KILL, task.wait_init()).await;
+        Ok(())
+    }
+
+    /// Whether another task is served by the same shim.
+    fn shares_shim(&self, task: &Task) -> bool {
+        let address = |task: &Task| {
+            shim::addresses(&self.0.config, &task.bundle)
+                .first()
+                .map(|first| first.address.clone())
+        };
+        let own = address(task);
+        let others: Vec<Arc<Task>> = self
+            .table()
+            .values()
+            .filter_map(|slot| match slot {
+                Slot::Ready(other) if !std::ptr::eq(&**other, task) => Some(other.clone()),
+                _ => None,
+            })
+            .collect();
+        others.iter().any(|other| address(other) == own)
     }
 
     /// Lets the shim's program delete what is left of a container, or kills its cgroup when that fails; unmounts its root.
