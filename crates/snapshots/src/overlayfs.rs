@@ -476,6 +476,7 @@ impl Collectible for Overlayfs {
         for id in forgotten.iter().filter_map(|(_, id)| *id) {
             first = first.and(self.0.trash.take(&self.0.directory(id)).map_err(collected));
         }
+        self.0.trash.again();
         first
     }
 }

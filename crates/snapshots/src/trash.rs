@@ -20,6 +20,8 @@ pub(crate) struct Trash {
 }
 
 enum Job {
+    /// Whatever is left of earlier ones.
+    Again,
     Delete(PathBuf),
     /// Answer when everything before is deleted.
     Tell(std::sync::mpsc::SyncSender<Result<()>>),
@@ -53,9 +55,22 @@ impl Trash {
         match fs::rename(path, &to) {
             Ok(()) => self.send(Job::Delete(to)),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(io("rename to the trash", path)(error)),
+            Err(error) => {
+                // No record knows it any more: it is deleted where it is, and if not now, then with the next collection.
+                tracing::warn!(path = %path.display(), %error, "a removed snapshot is not renamed to the trash");
+                self.send(Job::Delete(path.to_owned()));
+            }
         }
         Ok(())
+    }
+
+    /// Tries again what could not be deleted.
+    pub(crate) fn again(&self) {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = &*queue {
+            // Without its thread the next start deletes it.
+            let _ = sender.send(Job::Again);
+        }
     }
 
     /// Waits until all that was taken is deleted; gives the first failure since the last call. Blocks.
@@ -86,17 +101,25 @@ impl Trash {
 
 fn serve(jobs: &Receiver<Job>) {
     let mut result = Ok(());
+    // What could not be deleted, and is tried again with the next job: a disk may be well again.
+    let mut failed: Vec<PathBuf> = Vec::new();
     for job in jobs {
+        failed.retain(|path| delete(path).is_err());
         match job {
+            Job::Again => {}
             Job::Delete(path) => {
                 if let Err(error) = delete(&path) {
-                    tracing::warn!(path = %path.display(), %error, "a removed snapshot stays on the disk");
+                    tracing::warn!(path = %path.display(), %error, "a removed snapshot stays on the disk for now");
                     if result.is_ok() {
                         result = Err(io("delete", &path)(error));
                     }
+                    failed.push(path);
                 }
             }
             Job::Tell(tell) => {
+                if failed.is_empty() {
+                    result = Ok(());
+                }
                 // Who does not wait any more needs no answer.
                 let _ = tell.send(std::mem::replace(&mut result, Ok(())));
             }
@@ -106,7 +129,11 @@ fn serve(jobs: &Receiver<Job>) {
 
 fn delete(path: &Path) -> std::io::Result<()> {
     // No link is followed, and nothing is crossed by name: the standard library removes by descriptor.
-    let result = if path.symlink_metadata()?.is_dir() {
+    let metadata = match path.symlink_metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    let result = if metadata.is_dir() {
         fs::remove_dir_all(path)
     } else {
         fs::remove_file(path)
