@@ -214,15 +214,29 @@ pub(crate) fn exec(
         Some(group.directory()?)
     };
     let outside = Cell::new(false);
-    let forked = stage::twice(
-        false,
-        || {
-            let (fork, inside) = fork_into(&group, directory.as_ref(), record, exactly)?;
-            outside.set(!inside);
-            Ok(fork)
-        },
-        |telling| birth.enter(telling, &theirs),
-    )?;
+    // For a moment there are two, and the group may have place for none: moved there from outside it takes one all the same.
+    let full = Cell::new(false);
+    let fork = || {
+        stage::twice(
+            false,
+            || {
+                if full.get() {
+                    return p::fork(0, None).doing("clone");
+                }
+                let (fork, inside) = fork_into(&group, directory.as_ref(), record, exactly)?;
+                outside.set(!inside);
+                Ok(fork)
+            },
+            |telling| birth.enter(telling, &theirs, full.get()),
+        )
+    };
+    let forked = match fork() {
+        Err(error) if is_full(&error) => {
+            full.set(true);
+            fork()?
+        }
+        result => result?,
+    };
     let (pid, pidfd) = match forked {
         p::Fork::Child => {
             // Closed already.
@@ -243,7 +257,9 @@ pub(crate) fn exec(
     });
     let mut pid_file = None;
     let result = (|| {
-        if outside.get() {
+        if full.get() {
+            group.add(pid)?;
+        } else if outside.get() {
             group.attach(pid)?;
         }
         loop {
@@ -323,6 +339,19 @@ fn fork_into(
     }
 }
 
+/// Whether a fork failed for the limit of processes.
+fn is_full(error: &Error) -> bool {
+    let again = std::io::Error::from(Errno::AGAIN);
+    match error {
+        Error::Call { operation, source } => {
+            *operation == "clone" && source.raw_os_error() == again.raw_os_error()
+        }
+        // In the words of the process in between.
+        Error::Inside { text, .. } => *text == format!("clone: {}", program::words(again)),
+        _ => false,
+    }
+}
+
 /// Joins namespaces of a first process that may have been told to begin a moment ago.
 ///
 /// Until it has executed its program it is not dumpable, and an ordinary user has no access to it (ptrace(2), "Ptrace
@@ -390,8 +419,9 @@ impl Birth<'_> {
         p::exit_now(255)
     }
 
-    /// In the first process, while `/proc` is the host's. `telling`, like `channel`, stays open.
-    fn enter(&self, telling: BorrowedFd<'_>, channel: &Channel) -> Result<p::Fork> {
+    /// In the first process, while `/proc` is the host's. `telling`, like `channel`, stays open. `outside`: the runtime moves
+    /// the second into the cgroup.
+    fn enter(&self, telling: BorrowedFd<'_>, channel: &Channel, outside: bool) -> Result<p::Fork> {
         let process = self.process;
         // In runc's words, as in `init`.
         log::debug(format_args!("nsexec container setup"));
@@ -405,7 +435,7 @@ impl Birth<'_> {
             self.join_keyring();
         }
         // Before the cgroup namespace, from inside of which the way into the cgroup is not to be seen.
-        for tasks in self.joins {
+        for tasks in self.joins.iter().filter(|_| !outside) {
             rustix::io::write(tasks, b"0").doing("join cgroup")?;
         }
         if self.ordinary {

@@ -269,3 +269,22 @@ fn without_device_rules_only_the_default_devices_are_there() {
         );
     }
 }
+
+/// A container that has all the processes it may have is still looked into.
+#[test]
+fn exec_finds_its_place_in_a_group_that_is_full() {
+    let host = Host::new();
+    for limit in [1, 2] {
+        let mut config = host.config(&["sleep", "100"]);
+        config["linux"]["resources"]["pids"] = json!({"limit": limit});
+        host.write(&config);
+        let text = host.ok(
+            "runc run -d c; runc exec c cat /proc/self/cgroup >/run/out; runc exec c echo again; grep -vc ':/$' /run/out; \
+             grep -c ':/$' /run/out; runc delete -f c",
+        );
+        let lines: Vec<&str> = text.lines().collect();
+        // In its own cgroup namespace all of them are the root.
+        assert_eq!((lines.len(), lines[0], lines[1]), (3, "again", "0"), "{text}");
+        assert_ne!(lines[2], "0", "{text}");
+    }
+}
