@@ -289,3 +289,36 @@ fn sandboxes_are_kept_and_one_whose_shim_has_none_leaves_nothing() {
     layer.ctr(&["sandboxes", "rm", "box"]).ok();
     none("default");
 }
+
+/// CVE-2026-53488: an image's labels became a container's, and a plug-in that restarts containers ran the program that one of them
+/// names as a logger. Here labels start and run nothing, whoever wrote them.
+///
+/// CVE-2026-50195, CVE-2026-53489 and CVE-2026-53492 cannot apply: they are in the restoring of CRI checkpoints, and there is no CRI here; what
+/// a task is restored from is named by the client, and no name, path or annotation in it is followed. (CVE-2022-23648 is CRI's, too: volumes of
+/// an image are made by the engine alone, inside the container's own root.)
+#[test]
+fn cve_2026_53488_labels_run_nothing() {
+    let mut layer = Layer::start(&ctr_2());
+    let logger = layer.path("logger");
+    std::fs::write(&logger, format!("#!/bin/sh\ntouch {}\n", layer.path("ran"))).unwrap();
+    std::fs::set_permissions(&logger, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let uri = format!("containerd.io/restart.loguri=binary://{logger}");
+    let flags = [
+        "--label",
+        "containerd.io/restart.status=running",
+        "--label",
+        &uri,
+        "--label",
+        "containerd.io/restart.policy=always",
+    ];
+    layer
+        .run(&[&flags[..], &["-d"]].concat(), "one", &["/bin/true"])
+        .ok();
+    layer.becomes("one", "STOPPED");
+    layer.ctr(&["task", "rm", "one"]);
+    // A start looks at all that there is, as the peer's plug-in did.
+    assert_eq!(layer.stop(), Some(0));
+    layer.restart(&[]);
+    assert_eq!(layer.status("one"), None);
+    assert!(!std::path::Path::new(&layer.path("ran")).exists());
+}

@@ -64,6 +64,9 @@ pub enum Error {
         /// Its name.
         id: String,
     },
+    /// No such task.
+    #[error("task {0} not found")]
+    NoTask(String),
     /// The name is taken.
     #[error("{what} {name:?}: already exists")]
     AlreadyExists {
@@ -191,7 +194,7 @@ impl Error {
     /// What sort of failure this is.
     pub fn kind(&self) -> Kind {
         match self {
-            Error::NotFound { .. } | Error::NoContainer { .. } => Kind::NotFound,
+            Error::NotFound { .. } | Error::NoContainer { .. } | Error::NoTask(_) => Kind::NotFound,
             Error::AlreadyExists { .. } => Kind::AlreadyExists,
             Error::NamespaceRequired | Error::Precondition(_) => Kind::FailedPrecondition,
             Error::Invalid { .. } => Kind::InvalidArgument,

@@ -316,7 +316,7 @@ impl Tasks {
         detached(async move {
             let _turn = task.turn.lock().await;
             if task.removing() {
-                return Err(Error::not_found("task", &task.bundle.id));
+                return Err(Error::NoTask(task.bundle.id.clone()));
             }
             let deleted = tasks.delete_in_shim(&task).await?;
             failpoint::hit("layer.delete.task");
@@ -436,7 +436,7 @@ impl Tasks {
     /// Waits for the exit of a process.
     pub async fn wait(&self, namespace: &str, id: &str, exec_id: &str) -> Result<Exit> {
         let task = self.get(namespace, id)?;
-        let gone = || Error::not_found("task", id);
+        let gone = || Error::NoTask(id.to_owned());
         if exec_id.is_empty() {
             return task.wait_init().await.ok_or_else(gone);
         }
@@ -463,7 +463,7 @@ impl Tasks {
     fn get(&self, namespace: &str, id: &str) -> Result<Arc<Task>> {
         match self.table().get(&(namespace.to_owned(), id.to_owned())) {
             Some(Slot::Ready(task)) => Ok(task.clone()),
-            _ => Err(Error::not_found("task", id)),
+            _ => Err(Error::NoTask(id.to_owned())),
         }
     }
 
