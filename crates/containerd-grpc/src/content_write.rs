@@ -8,7 +8,7 @@ use futures_util::stream::{self, Stream};
 use lighter_containerd::time::to_wire;
 use lighter_containerd_api::content::{WriteAction, WriteContentRequest, WriteContentResponse};
 use lighter_content::{ContentStore, Error as ContentError, Writer, WriterOptions};
-use lighter_oci::Digest;
+use lighter_oci::{Algorithm, Digest, Hasher};
 use tonic::{Status, Streaming};
 
 use crate::convert::labels;
@@ -25,6 +25,8 @@ pub(crate) struct Session {
     /// Bytes there will be; 0: not known.
     total: u64,
     expected: Option<Digest>,
+    /// Of what was written so far, for a client that does not know what it will be: when it is there already, that is all that it hears of it.
+    running: Option<Hasher>,
     committed: bool,
 }
 
@@ -61,7 +63,9 @@ impl Session {
         };
         let (name, total, expected) = (options.name.clone(), options.total, options.expected.clone());
         let writer = store.writer(options).await.map_err(status)?;
+        let is_new = writer.status().offset == 0;
         Ok(Session {
+            running: (expected.is_none() && is_new).then(|| Algorithm::Sha256.hasher()),
             store,
             requests,
             first: Some(first),
@@ -139,10 +143,17 @@ impl Session {
         let Some(expected) = &self.expected else {
             return Ok(());
         };
-        match self.store.info(expected).await {
-            Ok(_) => Err(status(ContentError::ContentExists(expected.clone()))),
-            Err(_) => Ok(()),
+        if self.store.info(expected).await.is_err() {
+            return Ok(());
         }
+        let error = status(ContentError::ContentExists(expected.clone()));
+        if let Some(mut writer) = self.writer.0.take() {
+            // Nobody writes it any more then.
+            let _ = writer.truncate(0).await;
+            drop(writer);
+            let _ = self.store.abort(&self.name).await;
+        }
+        Err(error)
     }
 
     /// Writes `data` at `offset`: where the ingest ends, or 0 to begin anew.
@@ -154,6 +165,10 @@ impl Session {
         }
         if offset == 0 && at > 0 {
             self.writer()?.truncate(0).await.map_err(status)?;
+            self.running = self.expected.is_none().then(|| Algorithm::Sha256.hasher());
+        }
+        if let Some(running) = &mut self.running {
+            running.update(&data);
         }
         self.writer()?.write(data.into()).await.map_err(status)
     }
@@ -173,7 +188,10 @@ impl Session {
             updated_at: Some(to_wire(now.updated_at)),
             offset: bytes(now.offset),
             total: bytes(self.total),
-            digest: String::new(),
+            digest: self
+                .running
+                .clone()
+                .map_or_else(String::new, |running| running.finish().to_string()),
         })
     }
 }

@@ -1,11 +1,15 @@
-//! Images between places: from a registry into the store, and from one name to another.
+//! Images between places: registries, the store, archives, and other names.
 
-use std::path::PathBuf;
+mod archive;
+mod names;
+mod push;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use lighter_content::lease::{EXPIRE_LABEL, Leases};
-use lighter_images::{Event, Progress, Request, Stores, Unpack};
+use lighter_images::{Event, Progress, Request, Rest, Stores, Unpack};
 use lighter_oci::{Descriptor, Platform, Reference};
 use lighter_registry::{Client, Credentials, Options};
 use tokio::sync::mpsc::UnboundedSender;
@@ -15,6 +19,10 @@ use crate::diff::LIMIT;
 use crate::error::io;
 use crate::images::Image;
 use crate::{Error, Layer, Result};
+
+pub use archive::{Export, Import};
+pub use names::{Names, Prefix};
+pub use push::Push;
 
 /// How long what a pull brought is kept when we die before the image is named. Source: containerd's clients.
 const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -30,12 +38,12 @@ pub struct Pull {
     pub plain_http: bool,
     /// Whom to ask for credentials.
     pub credentials: Arc<dyn Credentials>,
-    /// The name that the image gets.
-    pub name: String,
-    /// Its labels.
-    pub labels: Labels,
-    /// For what platforms; none: those that are unpacked, or this machine's.
+    /// The names that the image gets.
+    pub names: Names,
+    /// For what platforms; none: all that there are.
     pub platforms: Vec<Platform>,
+    /// Whether the manifests and configs of other platforms are fetched, too.
+    pub all_metadata: bool,
     /// What is unpacked: platform and snapshotter (empty: the default).
     pub unpacks: Vec<(Platform, String)>,
     /// The lease of the request, which then keeps what is brought.
@@ -44,16 +52,17 @@ pub struct Pull {
 
 impl Layer {
     /// Fetches an image, unpacks it while it comes, and names it. Dropping the future gives it up: what no other image has then goes.
-    pub async fn pull(&self, namespace: &str, pull: Pull, events: UnboundedSender<Event>) -> Result<Image> {
+    pub async fn pull(
+        &self,
+        namespace: &str,
+        pull: Pull,
+        events: UnboundedSender<Event>,
+    ) -> Result<Vec<Image>> {
         let reference = Reference::parse(&pull.reference)
             .map_err(|error| Error::invalid("reference", &pull.reference, error.to_string()))?;
-        let client = Client::new(Options {
-            hosts: pull.hosts.clone(),
-            plain_http: pull.plain_http,
-            authorities: self.authorities().await,
-            credentials: Arc::clone(&pull.credentials),
-            ..Options::default()
-        });
+        let client = self
+            .client(pull.hosts.as_deref(), pull.plain_http, &pull.credentials)
+            .await;
         let lease = match &pull.lease {
             Some(id) => Held::given(namespace, id),
             None => Held::create(self, namespace).await?,
@@ -62,10 +71,7 @@ impl Layer {
             .pull_all(namespace, &client, &reference, &pull, lease.id(), events)
             .await;
         let named = match pulled {
-            Ok(target) => {
-                let images = self.images();
-                images.put(namespace, &pull.name, pull.labels, target).await
-            }
+            Ok(target) => self.name(namespace, &pull.names, target).await,
             Err(error) => Err(error),
         };
         lease.end().await;
@@ -82,14 +88,11 @@ impl Layer {
         lease: &str,
         events: UnboundedSender<Event>,
     ) -> Result<Descriptor> {
+        let progress = Progress::new(events);
         let mut platforms = pull.platforms.clone();
         if platforms.is_empty() {
             platforms.extend(pull.unpacks.iter().map(|(platform, _)| platform.clone()));
         }
-        if platforms.is_empty() {
-            platforms.push(Platform::host());
-        }
-        let progress = Progress::new(events);
         let mut target = None;
         for platform in platforms {
             let mut stores = Stores {
@@ -100,17 +103,22 @@ impl Layer {
             if let Some((_, snapshotter)) = unpack {
                 stores.unpack = Some(self.unpack(namespace, snapshotter, lease)?);
             }
-            let mut reference = reference.clone();
-            if let Some(Descriptor { digest, .. }) = &target {
-                // The name may move between two platforms; the image is one.
-                let digest: &lighter_oci::Digest = digest;
-                reference = reference.without_version().with_digest(digest.clone());
-            }
-            let request = Request { reference, platform };
+            let request = Request {
+                reference: pinned(reference, target.as_ref()),
+                platform,
+            };
             let pulled = lighter_images::pull(client, &stores, &request, &progress).await?;
             target.get_or_insert(pulled.target);
         }
-        target.ok_or(Error::Panicked)
+        let rest = match (pull.platforms.is_empty(), pull.all_metadata) {
+            (true, _) => Rest::All,
+            (false, true) => Rest::Metadata,
+            (false, false) => return target.ok_or(Error::Panicked),
+        };
+        let content = self.content(namespace, Some(lease));
+        let reference = pinned(reference, target.as_ref());
+        let pulled = lighter_images::pull_rest(client, &content, &reference, rest, &progress).await?;
+        Ok(target.unwrap_or(pulled))
     }
 
     fn unpack(&self, namespace: &str, snapshotter: &str, lease: &str) -> Result<Unpack> {
@@ -125,10 +133,25 @@ impl Layer {
         })
     }
 
-    /// Gives the image `source` another name as well.
-    pub async fn tag(&self, namespace: &str, source: &str, name: &str, labels: Labels) -> Result<Image> {
+    /// Gives the image `source` other names as well.
+    pub async fn tag(&self, namespace: &str, source: &str, names: &Names) -> Result<Vec<Image>> {
         let target = self.images().get(namespace, source)?.target;
-        self.images().put(namespace, name, labels, target).await
+        self.name(namespace, names, target).await
+    }
+
+    async fn client(
+        &self,
+        hosts: Option<&Path>,
+        plain_http: bool,
+        credentials: &Arc<dyn Credentials>,
+    ) -> Client {
+        Client::new(Options {
+            hosts: hosts.map(Path::to_owned),
+            plain_http,
+            authorities: self.authorities().await,
+            credentials: Arc::clone(credentials),
+            ..Options::default()
+        })
     }
 
     async fn authorities(&self) -> Arc<[u8]> {
@@ -142,6 +165,14 @@ impl Layer {
                 Arc::default()
             }
         }
+    }
+}
+
+/// The name may move between two requests; the image is one.
+fn pinned(reference: &Reference, target: Option<&Descriptor>) -> Reference {
+    match target {
+        Some(target) => reference.without_version().with_digest(target.digest.clone()),
+        None => reference.clone(),
     }
 }
 

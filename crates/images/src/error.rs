@@ -6,7 +6,7 @@ use lighter_stdx::kind::Kind;
 /// The result of an image operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A failure of a pull, or to read an image.
+/// A failure of a pull, a push, an import or an export, or to read an image.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The registry.
@@ -63,6 +63,43 @@ pub enum Error {
     /// It is something else than a container image.
     #[error("unsupported media type {0}")]
     NotAnImage(String),
+    /// An archive of images cannot be read.
+    #[error("read the archive of images")]
+    Archive(#[source] lighter_archive::Error),
+    /// An archive of images makes no sense.
+    #[error("{what} in the archive of images: {why}")]
+    BadArchive {
+        /// The entry, or a part of it.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It is no archive of images.
+    #[error("unrecognized image format: neither oci-layout nor manifest.json is in the archive")]
+    Unrecognized,
+    /// What shall be exported or pushed is not there.
+    #[error("{what} of {of}")]
+    Part {
+        /// What is missing or wrong: a digest with what it is.
+        what: String,
+        /// What it is part of.
+        of: String,
+        /// Why.
+        #[source]
+        source: lighter_content::Error,
+    },
+    /// An index has no manifest for what is to be exported.
+    #[error("no manifest found for platform")]
+    NothingToExport,
+    /// Nothing that an archive holds is wanted.
+    #[error("no image of the archive is for a platform that is wanted")]
+    NothingToImport,
+    /// Only manifests and indexes may be exported.
+    #[error("only manifests may be exported")]
+    NotAManifest,
+    /// Whoever reads an export went away.
+    #[error("the reader of the archive went away")]
+    NoReader,
     /// The snapshotter gave mounts that nothing can be unpacked into.
     #[error("snapshot {0:?} has no directory to unpack into")]
     NoDirectory(String),
@@ -85,8 +122,14 @@ impl Error {
             Error::Unpack { .. } | Error::Layer { .. } | Error::DiffId { .. } | Error::Document { .. } => {
                 Kind::FailedPrecondition
             }
-            Error::NoPlatform { .. } => Kind::NotFound,
-            Error::NotAnImage(_) => Kind::InvalidArgument,
+            Error::NoPlatform { .. } | Error::NothingToExport | Error::NothingToImport => Kind::NotFound,
+            Error::NotAnImage(_) | Error::BadArchive { .. } | Error::Unrecognized | Error::NotAManifest => {
+                Kind::InvalidArgument
+            }
+            Error::Archive(lighter_archive::Error::Read(_)) => Kind::Unavailable,
+            Error::Archive(_) => Kind::InvalidArgument,
+            Error::Part { source, .. } => source.kind(),
+            Error::NoReader => Kind::Unavailable,
             Error::Removed => Kind::Unavailable,
             Error::NoDirectory(_) | Error::Panicked => Kind::Internal,
         }

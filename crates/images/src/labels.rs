@@ -14,14 +14,18 @@ pub const UNCOMPRESSED_LABEL: &str = "containerd.io/uncompressed";
 
 /// The label for a blob that comes from `repository`.
 pub(crate) fn source(repository: &Repository) -> Labels {
+    Labels::from([(source_of(repository.domain()), repository.name().to_owned())])
+}
+
+/// The label that tells which repositories of the registry `domain` a blob comes from.
+pub(crate) fn source_of(domain: &str) -> String {
     // Without the port, as containerd has it.
-    let domain = repository.domain();
     let host = match domain.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
         _ => domain,
     };
     let host = host.trim_matches(['[', ']']);
-    Labels::from([(format!("{SOURCE_LABEL}{host}"), repository.name().to_owned())])
+    format!("{SOURCE_LABEL}{host}")
 }
 
 /// The labels by which a document keeps what it points at.

@@ -127,6 +127,34 @@ pub(crate) async fn bring(
     result
 }
 
+/// Unpacks the layers of an image that is in the content store.
+pub(crate) async fn unpack_stored(
+    stores: &Stores,
+    unpack: &Unpack,
+    manifest: &Manifest,
+    config: &ImageConfig,
+    progress: &Progress,
+) -> Result<()> {
+    let chain = chain_ids(&config.rootfs.diff_ids);
+    let Some(chain_id) = chain.last() else {
+        return Ok(());
+    };
+    // Before anybody looks what layers are there: from now on the lease keeps them, through the config.
+    let content = stores.content.as_ref();
+    let label = labels::snapshot(&unpack.name, chain_id);
+    labels::add(content, &manifest.config.digest, label).await?;
+    let unpacker = Unpacker {
+        unpack,
+        content,
+        manifest,
+        config,
+        chain: &chain,
+        progress,
+    };
+    let present = highest(unpack, &chain).await?;
+    unpacker.run(present, &mut HashMap::new()).await
+}
+
 /// Whether the unpacker failed only because a download did.
 fn is_of_download(error: &Error) -> bool {
     match error {

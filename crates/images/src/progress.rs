@@ -1,6 +1,6 @@
-//! What a pull tells while it runs.
+//! What a transfer tells while it runs.
 
-use lighter_oci::Digest;
+use lighter_oci::{Descriptor, Digest, media_type};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// How far a layer is.
@@ -18,6 +18,10 @@ pub enum State {
     Complete,
     /// It was here before.
     Exists,
+    /// `progress` of `total` bytes are in the registry.
+    Uploading,
+    /// It was in the registry before, or in another repository of it.
+    Known,
 }
 
 impl State {
@@ -30,21 +34,47 @@ impl State {
             State::Extracting => "extracting",
             State::Complete => "complete",
             State::Exists => "exists",
+            State::Uploading => "uploading",
+            State::Known => "already exists",
         }
     }
 }
 
-/// Something happened to a layer. The first events of the layers come in the order of the manifest.
+/// Something happened to a layer, or in a push to a document. The first events of the layers come in the order of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// The layer.
     pub layer: Digest,
+    /// In a push: what it is, and what it is part of.
+    pub part: Option<Part>,
     /// What happened.
     pub state: State,
     /// Bytes done.
     pub progress: u64,
     /// Bytes in all.
     pub total: u64,
+}
+
+/// A part of an image that is pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The part.
+    pub descriptor: Descriptor,
+    /// What it is part of, by [`name`].
+    pub parents: Vec<String>,
+}
+
+/// How containerd calls something that is transferred: `layer-sha256:...`, `manifest-...`, `index-...`, `config-...`.
+pub fn name(descriptor: &Descriptor) -> String {
+    let kind = match descriptor.media_type.as_str() {
+        kind if media_type::is_index(kind) => "index",
+        kind if media_type::is_manifest(kind) => "manifest",
+        kind if media_type::is_layer(kind) => "layer",
+        kind if media_type::is_config(kind) => "config",
+        "application/vnd.in-toto+json" => "attestation",
+        _ => "unknown",
+    };
+    format!("{kind}-{}", descriptor.digest)
 }
 
 /// Where events go. Nobody need listen.
@@ -62,9 +92,32 @@ impl Progress {
             // A listener that went away misses nothing that it wants.
             let _ = sender.send(Event {
                 layer: layer.clone(),
+                part: None,
                 state,
                 progress,
                 total,
+            });
+        }
+    }
+}
+
+/// A part of an image that is pushed, with somebody to tell.
+#[derive(Debug, Clone)]
+pub(crate) struct ToldPart {
+    pub(crate) progress: Progress,
+    pub(crate) part: Part,
+}
+
+impl ToldPart {
+    pub(crate) fn send(&self, state: State, progress: u64) {
+        if let Some(sender) = &self.progress.0 {
+            let descriptor = &self.part.descriptor;
+            let _ = sender.send(Event {
+                layer: descriptor.digest.clone(),
+                part: Some(self.part.clone()),
+                state,
+                progress,
+                total: descriptor.size,
             });
         }
     }

@@ -164,11 +164,15 @@ async fn fetch(
     if !secure && credential.is_some() {
         return Err(bad("credentials are not sent without TLS to the realm"));
     }
-    let mut query = vec![("scope", scope)];
+    // One scope each: not all servers know lists.
+    let mut query: Vec<_> = scope.split(' ').map(|scope| ("scope", scope)).collect();
     query.extend(service.map(|service| ("service", service)));
     let mut headers = HeaderMap::new();
     let answer = if let Some(Credential::Refresh(token)) = credential {
+        // In a form it is one list.
+        query.retain(|(name, _)| *name != "scope");
         query.extend([
+            ("scope", scope),
             ("grant_type", "refresh_token"),
             ("refresh_token", token),
             ("client_id", "lighter"),

@@ -20,6 +20,8 @@ pub(crate) struct HostConfig {
     pub(crate) resolve: bool,
     /// May be asked for manifests and blobs by digest.
     pub(crate) pull: bool,
+    /// May be given manifests and blobs.
+    pub(crate) push: bool,
     /// Not the registry itself: it is told whose content is meant.
     pub(crate) is_mirror: bool,
     /// Asked only if the host before did not speak its protocol: the same one by another.
@@ -94,6 +96,7 @@ pub(crate) fn without_repeats(hosts: Vec<HostConfig>) -> Vec<HostConfig> {
             (&first.scheme, &first.authority, &first.path) == (&host.scheme, &host.authority, &host.path)
                 && (first.resolve || !host.resolve)
                 && (first.pull || !host.pull)
+                && (first.push || !host.push)
         });
         if !is_repeat {
             kept.push(host);
@@ -125,6 +128,7 @@ fn servers(domain: &str) -> Vec<HostConfig> {
         path: "/v2".into(),
         resolve: true,
         pull: true,
+        push: true,
         is_mirror: false,
         is_fallback: false,
         skip_verify,
@@ -205,6 +209,7 @@ fn located(
         path,
         resolve: true,
         pull: true,
+        push: true,
         is_mirror: false,
         is_fallback: false,
         skip_verify: false,
@@ -221,7 +226,7 @@ fn configure(
 ) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
     if let Some(capabilities) = section.capabilities.filter(|list| !list.is_empty()) {
         let has = |name: &str| capabilities.iter().any(|capability| capability == name);
-        (host.resolve, host.pull) = (has("resolve"), has("pull"));
+        (host.resolve, host.pull, host.push) = (has("resolve"), has("pull"), has("push"));
     }
     host.skip_verify = section.skip_verify.unwrap_or(host.skip_verify);
     // Relative to the directory of the file.

@@ -1,12 +1,16 @@
 //! Requests: one answer or one clear error each.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use futures_util::stream::BoxStream;
 use http::{HeaderMap, Method, Request, Response, Uri, header};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -19,10 +23,45 @@ use crate::{Error, Result};
 /// Bytes of an error's body that are read.
 const MOST_OF_ERROR: usize = 64 << 10;
 
+/// The bytes of a blob, part by part.
+pub type Parts = BoxStream<'static, std::io::Result<Bytes>>;
+
+/// What a request carries. It may have to be sent more than once.
+pub(crate) enum Payload<'a> {
+    Bytes(Bytes),
+    /// So many bytes, from the start each time that it is called.
+    Stream(u64, &'a (dyn Fn() -> Parts + Send + Sync)),
+}
+
+impl Payload<'_> {
+    pub(crate) fn empty() -> Payload<'static> {
+        Payload::Bytes(Bytes::new())
+    }
+
+    /// The body; `moved` is told what was taken of it.
+    fn body(&self, moved: &Arc<AtomicU64>) -> Body {
+        match self {
+            Payload::Bytes(bytes) => Full::new(bytes.clone())
+                .map_err(|never| match never {})
+                .boxed_unsync(),
+            Payload::Stream(_, open) => {
+                let moved = Arc::clone(moved);
+                let frames = open().map_ok(move |part| {
+                    moved.fetch_add(part.len() as u64, Ordering::Relaxed);
+                    Frame::data(part)
+                });
+                StreamBody::new(frames).boxed_unsync()
+            }
+        }
+    }
+}
+
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
 /// A pool of connections with one TLS configuration.
 #[derive(Clone)]
 pub(crate) struct Http {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, Body>,
     /// How long an answer, or the next part of a body, may take.
     pub(crate) stall: Duration,
     user_agent: Arc<str>,
@@ -63,16 +102,29 @@ impl Http {
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<Response<Incoming>> {
+        self.send_payload(method, uri, headers, &Payload::Bytes(body))
+            .await
+    }
+
+    /// The same with a body that may be long: it has not stalled as long as more of it is taken.
+    pub(crate) async fn send_payload(
+        &self,
+        method: Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        payload: &Payload<'_>,
+    ) -> Result<Response<Incoming>> {
         let name = method_name(&method);
         let connect = |source: Box<dyn std::error::Error + Send + Sync>| Error::Connect {
             method: name,
             url: shown(uri),
             source,
         };
+        let moved = Arc::new(AtomicU64::new(0));
         let mut request = Request::builder()
             .method(method)
             .uri(uri)
-            .body(Full::new(body))
+            .body(payload.body(&moved))
             .map_err(|error| connect(error.into()))?;
         request
             .headers_mut()
@@ -80,17 +132,35 @@ impl Http {
         if let Ok(agent) = http::HeaderValue::from_str(&self.user_agent) {
             request.headers_mut().insert(header::USER_AGENT, agent);
         }
-        match tokio::time::timeout(self.stall, self.client.request(request)).await {
-            // The client's own error says only that there was one; what it was is behind it.
-            Ok(answer) => answer.map_err(|error| match std::error::Error::source(&error) {
-                Some(source) => connect(lighter_stdx::error::chain(source).into()),
-                None => connect(error.into()),
-            }),
-            Err(_) => Err(Error::Stalled {
-                method: name,
-                url: shown(uri),
-                after: self.stall,
-            }),
+        if let Payload::Stream(size, _) = payload {
+            request
+                .headers_mut()
+                .insert(header::CONTENT_LENGTH, (*size).into());
+        }
+        let answer = self.client.request(request);
+        tokio::pin!(answer);
+        let mut before = 0;
+        loop {
+            match tokio::time::timeout(self.stall, &mut answer).await {
+                // The client's own error says only that there was one; what it was is behind it.
+                Ok(answer) => {
+                    return answer.map_err(|error| match std::error::Error::source(&error) {
+                        Some(source) => connect(lighter_stdx::error::chain(source).into()),
+                        None => connect(error.into()),
+                    });
+                }
+                Err(_) => {
+                    let now = moved.load(Ordering::Relaxed);
+                    if now == before {
+                        return Err(Error::Stalled {
+                            method: name,
+                            url: shown(uri),
+                            after: self.stall,
+                        });
+                    }
+                    before = now;
+                }
+            }
         }
     }
 
@@ -167,6 +237,7 @@ fn method_name(method: &Method) -> &'static str {
     match *method {
         Method::HEAD => "HEAD",
         Method::POST => "POST",
+        Method::PUT => "PUT",
         _ => "GET",
     }
 }

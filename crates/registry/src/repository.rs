@@ -15,7 +15,7 @@ use crate::auth::{Auth, Credentials, NoCredentials};
 use crate::blob::Blob;
 use crate::challenge;
 use crate::hosts::{self, HostConfig};
-use crate::http::{Http, shown};
+use crate::http::{Http, Payload, shown};
 use crate::{Error, Result, tls};
 
 /// Bytes that a manifest or an index may have: as many as registries themselves take.
@@ -79,15 +79,15 @@ pub struct Resolved {
 /// A name on the hosts that serve it, mirrors first.
 #[derive(Debug)]
 pub struct Repository {
-    name: String,
+    pub(crate) name: String,
     domain: String,
-    hosts: Vec<Arc<Host>>,
+    pub(crate) hosts: Vec<Arc<Host>>,
     pub(crate) retry_pause: Duration,
 }
 
 #[derive(Debug)]
 pub(crate) struct Host {
-    config: HostConfig,
+    pub(crate) config: HostConfig,
     pub(crate) http: Http,
     /// For the places that this host redirects to.
     elsewhere: Http,
@@ -211,7 +211,7 @@ impl Repository {
     /// protocol is not hidden by its not speaking another. What fails in passing is tried again, but not on a mirror: the next
     /// host may have it. A server that is configured by two protocols is asked at once by the second when it does not speak the first;
     /// as soon as it has answered by one, the other is not tried any more.
-    async fn each_host<T, F: Future<Output = Result<T>>>(
+    pub(crate) async fn each_host<T, F: Future<Output = Result<T>>>(
         &self,
         may: impl Fn(&Host) -> bool,
         ask: impl Fn(Arc<Host>) -> F,
@@ -352,7 +352,6 @@ impl Host {
         self.request(Method::GET, kind, object, headers).await
     }
 
-    /// Sends a request, answers what the host asks back, and follows where it points. Only a success is a success.
     async fn request(
         &self,
         method: Method,
@@ -365,11 +364,29 @@ impl Host {
             .as_ref()
             .map(|domain| format!("?ns={domain}"))
             .unwrap_or_default();
-        let text = format!("{}/{kind}/{object}{query}", self.base);
-        let uri: Uri = text.parse().map_err(|_| Error::Answer {
+        let uri = self.uri(&format!("{kind}/{object}{query}"))?;
+        self.exchange(method, &uri, headers, &Payload::empty(), &self.scope)
+            .await
+    }
+
+    /// The address of something below the repository.
+    pub(crate) fn uri(&self, below: &str) -> Result<Uri> {
+        let text = format!("{}/{below}", self.base);
+        text.parse().map_err(|_| Error::Answer {
             url: text.clone(),
             why: "not an address".into(),
-        })?;
+        })
+    }
+
+    /// Sends a request, answers what the host asks back, and follows where it points. Only a success is a success.
+    pub(crate) async fn exchange(
+        &self,
+        method: Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        payload: &Payload<'_>,
+        scope: &str,
+    ) -> Result<(Uri, Response<Incoming>)> {
         let mut may_ask = 2;
         loop {
             let mut all = headers.clone();
@@ -379,15 +396,16 @@ impl Host {
                     .iter()
                     .map(|(name, value)| (name.clone(), value.clone())),
             );
-            let sent = self.auth.header(&self.scope).await;
+            let sent = self.auth.header(scope).await;
             if let Some(header) = &sent {
                 all.insert(header::AUTHORIZATION, header.clone());
             }
-            let (at, answer) = self.follow(method.clone(), uri.clone(), all).await?;
+            let (at, answer) = self.follow(method.clone(), uri.clone(), all, payload).await?;
             if answer.status().is_success() {
                 return Ok((at, answer));
             }
-            if answer.status() == http::StatusCode::UNAUTHORIZED && may_ask > 0 {
+            // Another server that it pointed to is told nothing.
+            if answer.status() == http::StatusCode::UNAUTHORIZED && may_ask > 0 && self.is_here(&at) {
                 may_ask -= 1;
                 let values = answer.headers().get_all(header::WWW_AUTHENTICATE);
                 let challenges: Vec<_> = values
@@ -397,7 +415,7 @@ impl Host {
                     .collect();
                 if self
                     .auth
-                    .answer(&self.http, &uri, &self.scope, &challenges, sent.as_ref())
+                    .answer(&self.http, uri, scope, &challenges, sent.as_ref())
                     .await?
                 {
                     continue;
@@ -407,18 +425,24 @@ impl Host {
         }
     }
 
+    /// Whether an address is this host's.
+    fn is_here(&self, uri: &Uri) -> bool {
+        let authority = uri.authority();
+        authority.is_some_and(|authority| authority.as_str() == self.config.authority)
+            && uri.scheme_str() == Some(&self.config.scheme)
+    }
+
     /// Sends a request and follows redirections. What is for this host (credentials, its headers) is not sent to another.
     async fn follow(
         &self,
         method: Method,
         mut uri: Uri,
         mut headers: HeaderMap,
+        payload: &Payload<'_>,
     ) -> Result<(Uri, Response<Incoming>)> {
+        let reads = matches!(method, Method::GET | Method::HEAD);
         for _ in 0..=MOST_REDIRECTS {
-            let is_here = uri
-                .authority()
-                .is_some_and(|authority| authority.as_str() == self.config.authority)
-                && uri.scheme_str() == Some(&self.config.scheme);
+            let is_here = self.is_here(&uri);
             if !is_here {
                 headers.remove(header::AUTHORIZATION);
                 self.config
@@ -427,26 +451,37 @@ impl Host {
                     .for_each(|name| drop(headers.remove(name)));
             }
             let http = if is_here { &self.http } else { &self.elsewhere };
-            let answer = http.send(method.clone(), &uri, &headers, Bytes::new()).await?;
-            if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            let answer = http.send_payload(method.clone(), &uri, &headers, payload).await?;
+            // What writes is sent on only where it is meant to be sent again as it is.
+            let is_redirection = match answer.status().as_u16() {
+                301..=303 => reads,
+                307 | 308 => true,
+                _ => false,
+            };
+            if !is_redirection {
                 return Ok((uri, answer));
             }
-            let location = answer
-                .headers()
-                .get(header::LOCATION)
-                .and_then(|value| value.to_str().ok());
-            let bad = |why: &str| Error::Answer {
-                url: shown(&uri),
-                why: why.into(),
-            };
-            uri = join(&uri, location.ok_or_else(|| bad("a redirection to nowhere"))?)
-                .ok_or_else(|| bad("a redirection to no address"))?;
+            uri = location(&uri, &answer)?;
         }
         Err(Error::Answer {
             url: shown(&uri),
             why: "too many redirections".into(),
         })
     }
+}
+
+/// Where the answer to a request of `uri` points.
+pub(crate) fn location(uri: &Uri, answer: &Response<Incoming>) -> Result<Uri> {
+    let location = answer
+        .headers()
+        .get(header::LOCATION)
+        .and_then(|value| value.to_str().ok());
+    let bad = |why: &str| Error::Answer {
+        url: shown(uri),
+        why: why.into(),
+    };
+    join(uri, location.ok_or_else(|| bad("a redirection to nowhere"))?)
+        .ok_or_else(|| bad("a redirection to no address"))
 }
 
 /// The address that `location` means at `base`.
@@ -481,7 +516,7 @@ fn manifest_headers(first: Option<&str>) -> HeaderMap {
     headers
 }
 
-fn check(uri: &Uri, body: &[u8], expected: &Digest) -> Result<()> {
+pub(crate) fn check(uri: &Uri, body: &[u8], expected: &Digest) -> Result<()> {
     let mut hasher = expected.algorithm().hasher();
     hasher.update(body);
     let actual = hasher.finish();

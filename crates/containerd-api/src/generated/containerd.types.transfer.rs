@@ -94,13 +94,13 @@ pub struct ImageExportStream {
     pub stream: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub media_type: ::prost::alloc::string::String,
-    #[prost(message, repeated, tag = "4")]
+    #[prost(message, repeated, tag = "3")]
     pub platforms: ::prost::alloc::vec::Vec<super::Platform>,
-    #[prost(bool, tag = "5")]
+    #[prost(bool, tag = "4")]
     pub all_platforms: bool,
-    #[prost(bool, tag = "6")]
+    #[prost(bool, tag = "5")]
     pub skip_compatibility_manifest: bool,
-    #[prost(bool, tag = "7")]
+    #[prost(bool, tag = "6")]
     pub skip_non_distributable: bool,
 }
 impl ::prost::Name for ImageExportStream {
