@@ -77,17 +77,17 @@ async fn collect(
     progress: &Progress,
 ) -> Result<()> {
     enum Step {
-        Enter(Descriptor, Vec<String>, u32),
+        Enter(Box<(Descriptor, Vec<String>, u32)>),
         Leave(Box<(ToldPart, Bytes)>),
     }
-    let mut steps = vec![Step::Enter(target.clone(), root, 0)];
+    let mut steps = vec![Step::Enter(Box::new((target.clone(), root, 0)))];
     while let Some(step) = steps.pop() {
         let (descriptor, parents, depth) = match step {
             Step::Leave(document) => {
                 image.documents.push(*document);
                 continue;
             }
-            Step::Enter(descriptor, parents, depth) => (descriptor, parents, depth),
+            Step::Enter(part) => *part,
         };
         if image.seen.insert(descriptor.digest.clone(), ()).is_some() || is_kept_back(&descriptor.media_type)
         {
@@ -117,7 +117,7 @@ async fn collect(
         let children = children(&document);
         steps.push(Step::Leave(Box::new((told, body))));
         let below = children.into_iter().rev();
-        steps.extend(below.map(|child| Step::Enter(child, parents.clone(), depth + 1)));
+        steps.extend(below.map(|child| Step::Enter(Box::new((child, parents.clone(), depth + 1)))));
     }
     Ok(())
 }
