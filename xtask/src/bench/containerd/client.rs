@@ -1,5 +1,6 @@
 //! One client over one connection, of either daemon.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -116,6 +117,13 @@ impl Client {
             snapshot_key: id.to_owned(),
             ..Default::default()
         };
+        // First, for it keeps the snapshot.
+        let create = CreateContainerRequest {
+            container: Some(container),
+        };
+        ContainersClient::new(self.channel.clone())
+            .create(request(create))
+            .await?;
         let prepare = PrepareSnapshotRequest {
             snapshotter: SNAPSHOTTER.to_owned(),
             key: id.to_owned(),
@@ -124,12 +132,6 @@ impl Client {
         };
         let mounts = SnapshotsClient::new(self.channel.clone())
             .prepare(request(prepare))
-            .await?;
-        let create = CreateContainerRequest {
-            container: Some(container),
-        };
-        ContainersClient::new(self.channel.clone())
-            .create(request(create))
             .await?;
         let mut tasks = TasksClient::new(self.channel.clone());
         let create = CreateTaskRequest {
@@ -163,11 +165,12 @@ impl Client {
             container_id: id.to_owned(),
         };
         tasks.delete(request(delete)).await?;
+        self.remove(id).await?;
         let delete = DeleteContainerRequest { id: id.to_owned() };
         ContainersClient::new(self.channel.clone())
             .delete(request(delete))
             .await?;
-        self.remove(id).await
+        Ok(())
     }
 
     async fn remove(&self, key: &str) -> Result<()> {
@@ -183,7 +186,11 @@ impl Client {
 
     /// Unpacks `image`, whose blobs are there, layer by layer; how long it took. What was made is removed again.
     pub async fn unpack(&self, image: &str) -> Result<Duration> {
-        let layers = self.layers(image).await?;
+        let mut layers = self.layers(image).await?;
+        for (_, chain) in &mut layers {
+            // Names of its own: another image may have the same layer.
+            *chain = format!("unpacked {chain}");
+        }
         let mut snapshots = SnapshotsClient::new(self.channel.clone());
         let (mut parent, begin) = (String::new(), Instant::now());
         for (diff, chain) in &layers {
@@ -192,7 +199,7 @@ impl Client {
                 snapshotter: SNAPSHOTTER.to_owned(),
                 key: key.clone(),
                 parent: parent.clone(),
-                ..Default::default()
+                labels: kept(),
             };
             let mounts = snapshots.prepare(request(prepare)).await?.into_inner().mounts;
             let apply = ApplyRequest {
@@ -207,7 +214,7 @@ impl Client {
                 snapshotter: SNAPSHOTTER.to_owned(),
                 name: chain.clone(),
                 key,
-                ..Default::default()
+                labels: kept(),
             };
             snapshots.commit(request(commit)).await?;
             parent.clone_from(chain);
@@ -308,6 +315,11 @@ impl Client {
         }
         serde_json::from_slice(&bytes).map_err(|error| anyhow!("{digest}: {error}"))
     }
+}
+
+/// The labels of what a collection must leave.
+fn kept() -> HashMap<String, String> {
+    HashMap::from([("containerd.io/gc.root".to_owned(), "true".to_owned())])
 }
 
 /// A container that sleeps.
