@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::files::Files;
 use crate::layout::MOUNTPOINT;
 use crate::systemd::{Bus, Scope};
 use crate::{Error, Layout, Resources, Version};
@@ -188,8 +189,9 @@ impl Group {
 
     fn create_all(&self, made: &mut Vec<PathBuf>) -> Result<(), Error> {
         let mut was_there = false;
+        let mut files = Files::default();
         for (hierarchy, path) in &self.directories {
-            self.create_in(hierarchy, path, made)?;
+            self.create_in(hierarchy, path, made, &mut files)?;
             was_there |= made.last() != Some(path);
         }
         if was_there && self.scope.is_none() {
@@ -204,13 +206,20 @@ impl Group {
         Ok(())
     }
 
-    fn create_in(&self, hierarchy: &str, path: &Path, made: &mut Vec<PathBuf>) -> Result<(), Error> {
+    fn create_in(
+        &self,
+        hierarchy: &str,
+        path: &Path,
+        made: &mut Vec<PathBuf>,
+        files: &mut Files,
+    ) -> Result<(), Error> {
+        // Whether it is new.
         let mut make = |path: &Path| match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
             Ok(()) => {
                 made.push(path.to_owned());
-                Ok(())
+                Ok(true)
             }
-            Err(Errno::EXIST) => Ok(()),
+            Err(Errno::EXIST) => Ok(false),
             Err(error) => Err(error),
         };
         let failed = |path: &Path, error: Errno| Error::Create {
@@ -220,8 +229,8 @@ impl Group {
         let cpuset = self.version == Version::V1 && hierarchy.split(',').any(|part| part == "cpuset");
         if self.version == Version::V1 {
             match make(path) {
-                Ok(()) if cpuset => return fill_cpuset(path).map(drop),
-                Ok(()) => return Ok(()),
+                Ok(new) if cpuset => return fill_cpuset(path, new, files).map(drop),
+                Ok(_) => return Ok(()),
                 Err(Errno::NOENT) => {}
                 Err(error) => return Err(failed(path, error)),
             }
@@ -235,13 +244,13 @@ impl Group {
             here.push(part);
             match make(&here) {
                 // An ordinary user may enter what he may not read: the last one decides.
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if here != path && here.is_dir() => {}
                 Err(error) => return Err(failed(&here, error)),
             }
         }
         if cpuset {
-            fill_cpuset(path)?;
+            fill_cpuset(path, false, files)?;
         }
         Ok(())
     }
@@ -548,24 +557,21 @@ fn enable_controllers(dir: &Path) {
 }
 
 /// A new v1 cpuset is empty and takes no process: it starts with what the one above has, which may be as new.
-fn fill_cpuset(dir: &Path) -> Result<[String; 2], Error> {
+/// `new`: it was made a moment ago, there is nothing in it to read.
+fn fill_cpuset(dir: &Path, new: bool, files: &mut Files) -> Result<[String; 2], Error> {
     let mut values = ["cpuset.cpus", "cpuset.mems"].map(|name| (name, String::new()));
-    for (name, value) in &mut values {
-        let path = dir.join(name);
-        // One read tells all: these lists are short, and an end of file is not worth a call.
-        let mut buffer = [0; 4096];
-        let length = File::open(&path)
-            .and_then(|mut file| file.read(&mut buffer))
-            .map_err(|source| Error::Read { path, source })?;
-        *value = String::from_utf8_lossy(&buffer[..length]).trim().to_owned();
+    if !new {
+        for (name, value) in &mut values {
+            *value = files.read(&dir.join(name))?;
+        }
     }
     if values.iter().any(|(_, value)| value.is_empty())
         && let Some(above) = dir.parent().filter(|above| above.starts_with(MOUNTPOINT))
     {
-        let above = fill_cpuset(above)?;
+        let above = fill_cpuset(above, false, files)?;
         for ((name, value), above) in values.iter_mut().zip(above) {
             if value.is_empty() {
-                write(&dir.join(name), &above)?;
+                files.write(&dir.join(name), &above)?;
                 *value = above;
             }
         }

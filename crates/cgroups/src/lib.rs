@@ -6,6 +6,7 @@
 
 mod device;
 mod error;
+mod files;
 mod group;
 mod layout;
 mod limits;

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
+use crate::files::Files;
 use crate::group::{Group, number, open_file, write};
 use crate::resources::Resources;
 use crate::{Error, Version, device, v1, v2};
@@ -146,8 +147,9 @@ impl Group {
             Version::V2 => v2::plan(resources)?,
         };
         let mut again = Vec::new();
+        let mut files = Files::default();
         for write in writes {
-            if let Err(error) = self.write_limit(&write) {
+            if let Err(error) = self.write_limit(&write, &mut files) {
                 let invalid = matches!(&error, Error::Write { source, .. } if Errno::from_io_error(source) == Some(Errno::INVAL));
                 if write.when == When::Again && invalid {
                     again.push(write);
@@ -157,7 +159,7 @@ impl Group {
             }
         }
         for write in again {
-            if let Err(error) = self.write_limit(&write) {
+            if let Err(error) = self.write_limit(&write, &mut files) {
                 return Err(limit(write.field, error));
             }
         }
@@ -169,7 +171,7 @@ impl Group {
         Ok(())
     }
 
-    fn write_limit(&self, limit: &Write) -> Result<(), Error> {
+    fn write_limit(&self, limit: &Write, files: &mut Files) -> Result<(), Error> {
         let missing = || Error::NoController {
             controller: limit.controller.to_owned(),
             file: limit.file.clone(),
@@ -181,11 +183,11 @@ impl Group {
                 Err(missing())
             };
         };
-        let mut result = write(&dir.join(&limit.file), &limit.value);
+        let mut result = files.write(&dir.join(&limit.file), &limit.value);
         if let Some((file, value)) = &limit.instead
             && is_missing(&result)
         {
-            result = write(&dir.join(file), value);
+            result = files.write(&dir.join(file), value);
         }
         if is_missing(&result) {
             if limit.when == When::IfThere {
@@ -289,6 +291,8 @@ impl Group {
                         }
                     }
                 }
+                let mut files = Files::default();
+                allow.into_iter().chain(deny).for_each(|file| files.add(file));
                 Ok(())
             }
             Version::V2 => {

@@ -158,8 +158,14 @@ impl Sets {
             inheritable: self.inheritable & have,
         };
         caps::set(sets).doing("set capabilities")?;
-        // Not there before Linux 4.3.
-        let _ = caps::clear_ambient();
+        // The kernel took what is not inheritable out of the ambient set by itself.
+        //= https://man7.org/linux/man-pages/man7/capabilities.7.html
+        //# The ambient capability set obeys the invariant that no capability can ever be ambient if it is not both permitted
+        //# and inheritable.
+        if sets.inheritable != 0 {
+            // Not there before Linux 4.3.
+            let _ = caps::clear_ambient();
+        }
         let mut warnings = Vec::new();
         // What is not permitted and inheritable cannot be ambient: the process runs without, as runc has it.
         for (number, name) in (0..)

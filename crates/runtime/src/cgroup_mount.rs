@@ -6,6 +6,7 @@ use std::path::Path;
 
 use lighter_cgroups::{Group, Version};
 use lighter_safe_fs::Root;
+use lighter_sys::descriptors::close_later;
 use lighter_sys::mount::{self as m, Attributes, attribute};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -17,6 +18,8 @@ use crate::options::Options;
 use crate::program::c_string;
 
 const MS_PRIVATE: u64 = 1 << 18;
+const MS_BIND: u64 = 0x1000;
+const MS_REC: u64 = 0x4000;
 
 /// The container, as far as cgroup mounts are concerned.
 pub(crate) struct View<'a> {
@@ -78,9 +81,9 @@ impl View<'_> {
             m::new_filesystem(c"tmpfs", Some(c"tmpfs"), &size, flags).doing("make the cgroup tmpfs")?;
         m::attach(tmpfs.as_fd(), target).doing("mount the cgroup tmpfs")?;
         let dir = Root::from_fd(tmpfs);
-        if self.private {
-            rustix::process::fchdir(&dir).doing("enter the cgroup tmpfs")?;
-        }
+        rustix::process::fchdir(&dir).doing("enter the cgroup tmpfs")?;
+        // Flags that the tmpfs may have too are given to all at once.
+        let together = options.set & !(flags | attribute::RDONLY) == 0;
         for (hierarchy, path) in group.paths() {
             // The tmpfs is new and nobody else's: nothing to resolve, and a name in it is what it seems.
             rustix::fs::mkdirat(&dir, hierarchy.as_str(), Mode::from_raw_mode(0o755))
@@ -93,12 +96,19 @@ impl View<'_> {
                 let (here, kind) = (c_string(hierarchy), Some(c"cgroup"));
                 m::mount(Some(source), &here, kind, options.mount_flags(), Some(&data))
                     .on("mount the hierarchy", hierarchy)?;
+            } else if together {
+                let (source, here) = (c_string(path), c_string(hierarchy));
+                match m::mount(Some(&source), &here, None, MS_BIND | MS_REC, None) {
+                    // An ordinary user's container without a group: the host's is not shown instead, as on v2.
+                    Err(error) if self.in_userns && error.kind() == io::ErrorKind::NotFound => {}
+                    result => result.on("bind", path)?,
+                }
             } else {
                 let path_only = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
                 let here = rustix::fs::openat(&dir, hierarchy.as_str(), path_only, Mode::empty())
                     .doing("open a directory")?;
                 match bind(path, here.as_fd(), options) {
-                    // An ordinary user's container without a group: the host's is not shown instead, as on v2.
+                    // As above.
                     Err(error) if self.in_userns && is_absent(&error) => {}
                     result => result?,
                 }
@@ -109,9 +119,16 @@ impl View<'_> {
                 }
             }
         }
-        if options.set & attribute::RDONLY != 0 {
+        if !self.private && together && options.set != 0 {
+            let all = Attributes {
+                set: options.set,
+                ..Attributes::default()
+            };
+            m::set_attributes(dir.as_fd(), true, &all).doing("protect the cgroup mounts")?;
+        } else if options.set & attribute::RDONLY != 0 {
             mount_flags::make_readonly(dir.as_fd()).doing("make the cgroup tmpfs read-only")?;
         }
+        close_later(dir.into());
         Ok(())
     }
 }

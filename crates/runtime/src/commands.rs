@@ -35,8 +35,7 @@ pub(crate) fn start(home: &Home, record: &Record) -> Result<()> {
     let_go(home, record)
 }
 
-/// [`start`] of a container that the caller has just created.
-pub(crate) fn let_go(home: &Home, record: &Record) -> Result<()> {
+fn let_go(home: &Home, record: &Record) -> Result<()> {
     let path = home.file(FIFO);
     let fifo = match rustix::fs::open(
         &path,
@@ -50,6 +49,11 @@ pub(crate) fn let_go(home: &Home, record: &Record) -> Result<()> {
     // First the name, so that of two starts one fails, then the byte.
     fs::remove_file(&path).on("remove", &path)?;
     rustix::io::write(&fifo, b"0").on("write", &path)?;
+    begun(record)
+}
+
+/// What follows the start.
+pub(crate) fn begun(record: &Record) -> Result<()> {
     if !record.poststart.is_empty() {
         let state = oci_state(record, "running", record.pid);
         let around = hooks::Surroundings {

@@ -2,11 +2,14 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::fd::AsFd;
+use std::io::Write as _;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use lighter_cgroups::{Group, Resources, Version};
+use lighter_sys::descriptors::close_later;
 use lighter_sys::{namespace as ns, process as p};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
@@ -46,12 +49,14 @@ pub(crate) struct Options {
     pub(crate) driver: group::Driver,
     /// Whether `run` holds the terminal itself.
     pub(crate) foreground: bool,
+    /// Whether it runs as soon as it is made (`run`): no `start` is waited for.
+    pub(crate) at_once: bool,
 }
 
 /// Reads `config.json` of a bundle.
 pub(crate) fn load(bundle: &Path) -> Result<Spec> {
     let path = bundle.join("config.json");
-    let text = match fs::read(&path) {
+    let text = match json::read(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::Config(format!(
                 "JSON specification file {} not found",
@@ -131,7 +136,7 @@ pub(crate) fn validate(spec: &Spec, options: &Options) -> Result<()> {
 pub(crate) struct Created {
     pub(crate) home: Home,
     pub(crate) record: Record,
-    pub(crate) pidfd: std::os::fd::OwnedFd,
+    pub(crate) pidfd: Rc<OwnedFd>,
 }
 
 /// Creates the container. On failure nothing of it is left: no process, cgroup, mount or directory.
@@ -149,7 +154,7 @@ pub(crate) fn create(options: &Options, spec: &Spec) -> Result<Created> {
 pub(crate) struct Made<'a> {
     home: &'a Home,
     pub(crate) group: Option<Group>,
-    pub(crate) child: Option<(i32, std::os::fd::OwnedFd)>,
+    pub(crate) child: Option<(i32, Rc<OwnedFd>)>,
     pid_file: Option<PathBuf>,
     /// What to bring back where the root was mounted.
     host_view: Option<(Before, PathBuf)>,
@@ -178,6 +183,8 @@ impl<'a> Made<'a> {
         };
         let built = build(self).and_then(|built| {
             lighter_sys::flock::release(&lock).on("unlock", &self.home.dir)?;
+            close_later(lock.into());
+            lighter_sys::descriptors::close_pending();
             Ok(built)
         });
         if built.is_err() {
@@ -207,7 +214,7 @@ impl<'a> Made<'a> {
         let _ = self.home.remove();
     }
 
-    fn build(&mut self, options: &Options, spec: &Spec) -> Result<(Record, std::os::fd::OwnedFd)> {
+    fn build(&mut self, options: &Options, spec: &Spec) -> Result<(Record, Rc<OwnedFd>)> {
         let none = Linux::default();
         let linux = spec.linux.as_ref().unwrap_or(&none);
         let process = spec
@@ -261,11 +268,7 @@ impl<'a> Made<'a> {
         // From here on a runtime that is killed leaves a trace by which `delete` finds the cgroup.
         self.home.save(&record)?;
 
-        let fifo = self.home.file(FIFO);
-        rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0).on("make", &fifo)?;
-        let fifo =
-            rustix::fs::open(&fifo, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).on("open", &fifo)?;
-        let fifo = fs::File::from(fifo);
+        let fifo = if options.at_once { None } else { Some(self.fifo()?) };
         let console = options
             .console_socket
             .as_deref()
@@ -322,7 +325,7 @@ impl<'a> Made<'a> {
                     devices: &net_devices,
                     group: Some(&group),
                     filter: filter.as_ref(),
-                    fifo: &fifo,
+                    fifo: fifo.as_ref(),
                     console: console.as_ref(),
                     no_pivot: options.no_pivot,
                     no_new_keyring: options.no_new_keyring,
@@ -331,11 +334,11 @@ impl<'a> Made<'a> {
                 };
                 init::run(&birth, theirs)
             }
-            p::Fork::Parent { pid, pidfd } => (pid, pidfd),
+            p::Fork::Parent { pid, pidfd } => (pid, Rc::new(pidfd)),
         };
         drop(theirs);
         log::debug(format_args!("process {pid} was made"));
-        self.child = Some((pid, pidfd.as_fd().try_clone_to_owned().doing("duplicate pidfd")?));
+        self.child = Some((pid, Rc::clone(&pidfd)));
         if !early {
             self.make_group(options, spec, linux, &mut group, pid)?;
         }
@@ -415,7 +418,16 @@ impl<'a> Made<'a> {
         }
         self.tell_pid(options, pid)?;
         ours.go(&[])?;
+        ours.end();
         Ok((record, pidfd))
+    }
+
+    /// Makes what `start` opens and the process waits at.
+    fn fifo(&self) -> Result<fs::File> {
+        let path = self.home.file(FIFO);
+        rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).on("make", &path)?;
+        let fifo = rustix::fs::open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+        fifo.map(fs::File::from).on("open", &path)
     }
 
     /// Makes the cgroup; `group` is then what there is. A group of others is not ours to remove when something fails.
@@ -483,7 +495,13 @@ impl<'a> Made<'a> {
 
     pub(crate) fn save_filter(&self, filter: &lighter_seccomp::Filter) -> Result<()> {
         let path = self.home.file(FILTER);
-        fs::write(&path, filter.to_bytes()).on("write", path)
+        let write = || {
+            let mut file = fs::File::create(&path)?;
+            let written = file.write_all(&filter.to_bytes());
+            close_later(file.into());
+            written
+        };
+        write().on("write", &path)
     }
 }
 
@@ -532,7 +550,9 @@ pub(crate) fn rootfs_of(bundle: &Path, spec: &Spec) -> Result<PathBuf> {
         result => result.on("look at rootfs", &path)?,
     };
     // The kernel knows the way without links: one call, whatever the depth.
-    match rustix::fs::readlink(lighter_sys::mount::path_of(dir.as_fd()).as_c_str(), Vec::new()) {
+    let real = rustix::fs::readlink(lighter_sys::mount::path_of(dir.as_fd()).as_c_str(), Vec::new());
+    close_later(dir);
+    match real {
         Ok(real) if real.as_bytes().starts_with(b"/") => {
             Ok(PathBuf::from(OsString::from_vec(real.into_bytes())))
         }

@@ -82,10 +82,9 @@ pub(crate) fn default_rules() -> impl Iterator<Item = DeviceRule> {
         })
 }
 
-/// Fills `/dev` of `root`: default nodes, those of the configuration, links. `bind`: nodes cannot be made (a user
+/// Fills `dev`, which is `/dev` of `root`: default nodes, those of the configuration, links. `bind`: nodes cannot be made (a user
 /// namespace), so the host's are bound instead.
-pub(crate) fn fill(root: &Root, devices: &[Device], bind: bool) -> Result<()> {
-    let dev = Root::from_fd(root.create_dir_all(Path::new("dev"), 0o755)?);
+pub(crate) fn fill(root: &Root, dev: &Root, devices: &[Device], bind: bool) -> Result<()> {
     for (name, minor) in DEFAULT {
         let path = Path::new("/dev").join(name);
         if devices.iter().any(|device| device.path == path) {
@@ -107,7 +106,7 @@ pub(crate) fn fill(root: &Root, devices: &[Device], bind: bool) -> Result<()> {
         make(root, device, bind)?;
     }
     for (target, name) in LINKS {
-        match rustix::fs::symlinkat(target, &dev, name) {
+        match rustix::fs::symlinkat(target, dev, name) {
             // An image's own ptmx node would be the host's.
             Err(_) if name == "ptmx" => {
                 root.remove_file(Path::new("dev/ptmx"))?;
@@ -119,7 +118,7 @@ pub(crate) fn fill(root: &Root, devices: &[Device], bind: bool) -> Result<()> {
         }
     }
     if rustix::fs::access("/proc/kcore", rustix::fs::Access::EXISTS).is_ok() {
-        match rustix::fs::symlinkat("/proc/kcore", &dev, "core") {
+        match rustix::fs::symlinkat("/proc/kcore", dev, "core") {
             Err(Errno::EXIST) => {}
             result => result.on("link", "/dev/core")?,
         }

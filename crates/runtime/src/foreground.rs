@@ -13,6 +13,7 @@ use crate::{checkpoint, commands, create, exec as exec_, relay};
 /// exit code.
 pub(crate) fn run(mut options: create::Options, spec: &Spec, detach: bool, keep: bool) -> Result<u8> {
     options.foreground = !detach;
+    options.at_once = true;
     if detach {
         let created = create::create(&options, spec)?;
         return started(&created).map(|()| 0);
@@ -88,7 +89,7 @@ fn no_socket(given: Option<&std::path::PathBuf>) -> Result<()> {
 }
 
 fn started(created: &create::Created) -> Result<()> {
-    let result = commands::let_go(&created.home, &created.record);
+    let result = commands::begun(&created.record);
     if result.is_err() {
         let _ = commands::delete(&created.home, true);
     }

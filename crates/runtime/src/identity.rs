@@ -98,7 +98,14 @@ pub(crate) fn limits(pid: i32, limits: &[Rlimit]) -> Result<()> {
 pub(crate) fn oom_score(process: impl std::fmt::Display, value: i32) -> Result<()> {
     let file = format!("/proc/{process}/oom_score_adj");
     let text = value.to_string();
-    match std::fs::write(&file, &text) {
+    // Nothing to make or cut, and nothing that its closing tells.
+    let write = || {
+        let file = std::fs::OpenOptions::new().write(true).open(&file)?;
+        let written = rustix::io::write(&file, text.as_bytes());
+        lighter_sys::descriptors::close_later(file.into());
+        written.map(drop).map_err(std::io::Error::from)
+    };
+    match write() {
         Err(_) if std::fs::read_to_string(&file).is_ok_and(|now| now.trim() == text) => Ok(()),
         result => result.on("write oom_score_adj: set", file),
     }
@@ -146,7 +153,10 @@ pub(crate) fn assume(
     sets.limit()?;
     let user = &process.user;
     let entered = enter(&process.cwd);
-    lighter_sys::caps::keep_over_setuid(true).doing("keep capabilities")?;
+    // Who becomes root loses none.
+    if user.uid != 0 {
+        lighter_sys::caps::keep_over_setuid(true).doing("keep capabilities")?;
+    }
     groups(&user.additional_gids)?;
     p::set_gid(user.gid).doing("set group id")?;
     p::set_uid(user.uid).doing("set user id")?;
@@ -235,7 +245,9 @@ fn ignored_signals() -> Option<u32> {
     )
     .ok()?;
     let mut buffer = [0; 1024];
-    let length = rustix::io::read(&file, &mut buffer).ok()?;
+    let length = rustix::io::read(&file, &mut buffer);
+    lighter_sys::descriptors::close_later(file);
+    let length = length.ok()?;
     let text = std::str::from_utf8(&buffer[..length]).ok()?;
     let (_, rest) = text.rsplit_once(')')?;
     rest.split_ascii_whitespace().nth(30)?.parse().ok()

@@ -40,7 +40,8 @@ pub(crate) struct Birth<'a> {
     pub(crate) devices: &'a [Moving],
     pub(crate) group: Option<&'a Group>,
     pub(crate) filter: Option<&'a Filter>,
-    pub(crate) fifo: &'a File,
+    /// What `start` writes to; none when the runtime's last word is the start.
+    pub(crate) fifo: Option<&'a File>,
     pub(crate) console: Option<&'a OwnedFd>,
     pub(crate) no_pivot: bool,
     pub(crate) no_new_keyring: bool,
@@ -173,10 +174,14 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
     identity::own_stdio(process.user.uid);
     // Before the filter and the change of user, which may forbid either. Closed and not only marked: whoever waits for the
     // end of a pipe that our caller left open does not wait for `start`.
-    let kept: Vec<_> = [Some(birth.fifo.as_fd()), Some(channel.as_fd()), log::descriptor()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let kept: Vec<_> = [
+        birth.fifo.map(AsFd::as_fd),
+        Some(channel.as_fd()),
+        log::descriptor(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     lighter_sys::descriptors::close_all_but(3 + birth.passed.all, &kept).doing("close descriptors")?;
     let mut environment = program::environment(&process.env, process.user.uid)?;
     environment.extend(birth.passed.variables());
@@ -213,9 +218,8 @@ fn go(birth: &Birth<'_>, channel: &Channel, ready: Ready) -> Option<Error> {
         Err(error) => return Some(error),
     }
     let result = (|| {
-        let mut byte = [0];
-        loop {
-            match rustix::io::read(birth.fifo, &mut byte) {
+        while let Some(fifo) = birth.fifo {
+            match rustix::io::read(fifo, &mut [0]) {
                 Err(rustix::io::Errno::INTR) => {}
                 result => {
                     result.doing("wait for start")?;

@@ -1,11 +1,47 @@
 //! Documents of others: parsed plainly, and when that fails, the path of the field that was wrong.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
+use lighter_sys::descriptors::close_later;
+use rustix::fs::FileType;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 use crate::strict::Strict;
+
+/// Reads a whole document. A file says how long it is: one read then tells all, and that it was all.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    /// For what has no length: a pipe, a file of procfs.
+    const STEP: usize = 16 << 10;
+    let mut file = File::open(path)?;
+    let stat = rustix::fs::fstat(&file)?;
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    let known = usize::try_from(stat.st_size)
+        .ok()
+        .filter(|size| is_file && *size > 0);
+    let mut text = vec![0; known.map_or(STEP, |size| size.saturating_add(1))];
+    let mut length = 0;
+    loop {
+        match file.read(&mut text[length..]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            result => match result? {
+                0 => break,
+                more => length += more,
+            },
+        }
+        if known == Some(length) {
+            break;
+        }
+        if length == text.len() {
+            text.resize(length + STEP, 0);
+        }
+    }
+    text.truncate(length);
+    close_later(file.into());
+    Ok(text)
+}
 
 /// Parses `text`, which was read from `path`.
 pub(crate) fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T> {

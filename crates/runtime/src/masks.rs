@@ -30,38 +30,64 @@ pub(crate) fn protect(root: &Root, path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What usually is a directory where engines ask for masks: a wrong guess costs a call, a right one saves it.
+const DIRECTORIES: [&str; 6] = [
+    "acpi",
+    "asound",
+    "scsi",
+    "firmware",
+    "powercap",
+    "thermal_throttle",
+];
+
 /// Covers each path: a directory by an empty read-only one, anything else by `/dev/null`.
 ///
 /// The covers are detached mounts opened once, and the null device is looked at before it is trusted (CVE-2025-31133).
 pub(crate) fn mask(root: &Root, paths: &[PathBuf]) -> Result<()> {
-    let (mut null, mut empty) = (None, None);
+    let mut covers = Covers {
+        root,
+        null: None,
+        empty: None,
+    };
     for path in paths {
         let target = match root.locate(path) {
             Err(error) if error.is_absent() => continue,
             result => result?,
         };
-        let kind = FileType::from_raw_mode(rustix::fs::fstat(&target).doing("stat")?.st_mode);
-        let cover = if kind == FileType::Directory {
-            if empty.is_none() {
-                empty = Some(empty_directory()?);
-            }
-            empty.as_ref()
-        } else {
-            if null.is_none() {
-                null = Some(null_device(root)?);
-            }
-            null.as_ref()
-        };
-        if let Some(cover) = cover {
-            m::clone_tree(cover.as_fd(), c"", false)
-                .and_then(|tree| m::attach(tree.as_fd(), target.as_fd()).map(|()| close_later(tree)))
-                .doing("attach")
+        let guess = path
+            .file_name()
+            .is_some_and(|name| DIRECTORIES.iter().any(|known| name == *known));
+        // The kernel covers a directory by nothing but a directory, and a file by nothing but a file.
+        if covers.attach(&target, guess).is_err() {
+            let kind = FileType::from_raw_mode(rustix::fs::fstat(&target).doing("stat")?.st_mode);
+            covers
+                .attach(&target, kind == FileType::Directory)
                 .map_err(|error| wrap("masked path", path, error))?;
         }
         close_later(target);
     }
-    null.into_iter().chain(empty).for_each(close_later);
+    covers.null.into_iter().chain(covers.empty).for_each(close_later);
     Ok(())
+}
+
+struct Covers<'a> {
+    root: &'a Root,
+    null: Option<OwnedFd>,
+    empty: Option<OwnedFd>,
+}
+
+impl Covers<'_> {
+    fn attach(&mut self, target: &OwnedFd, directory: bool) -> Result<()> {
+        let cover = match (directory, &self.null, &self.empty) {
+            (true, _, Some(cover)) | (false, Some(cover), _) => cover,
+            (true, _, None) => self.empty.insert(empty_directory()?),
+            (false, None, _) => self.null.insert(null_device(self.root)?),
+        };
+        let tree = m::clone_tree(cover.as_fd(), c"", false).doing("attach")?;
+        let attached = m::attach(tree.as_fd(), target.as_fd()).doing("attach");
+        close_later(tree);
+        attached
+    }
 }
 
 /// Says which path of the configuration an error is about.

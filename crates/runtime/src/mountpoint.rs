@@ -35,8 +35,13 @@ pub(crate) enum What<'a> {
 }
 
 /// Opens the place for `what` at `destination` below `root`, whose own path is `rootfs`, and makes it when it is not
-/// there: a file for a file, a directory else.
-pub(crate) fn open(root: &Root, rootfs: &Path, destination: &Path, what: &What<'_>) -> Result<OwnedFd> {
+/// there: a file for a file, a directory else. Also whether no symbolic link was on the way.
+pub(crate) fn open(
+    root: &Root,
+    rootfs: &Path,
+    destination: &Path,
+    what: &What<'_>,
+) -> Result<(OwnedFd, bool)> {
     let path = lexical(rootfs, destination);
     permit(&path, what)?;
     let file = match what {
@@ -51,7 +56,7 @@ pub(crate) fn open(root: &Root, rootfs: &Path, destination: &Path, what: &What<'
         if matches!(what, What::Kernel(_)) {
             ordinary(&found, what)?;
         }
-        return Ok(found);
+        return Ok((found, true));
     }
     if let What::Kernel(_) = what {
         // Behind a link of the image's it would fool every later check (CVE-2019-19921).
@@ -77,7 +82,7 @@ pub(crate) fn open(root: &Root, rootfs: &Path, destination: &Path, what: &What<'
         )));
     };
     permit(below, what)?;
-    Ok(found)
+    Ok((found, false))
 }
 
 fn ordinary(found: &OwnedFd, what: &What<'_>) -> Result<()> {

@@ -10,7 +10,7 @@ use lighter_cgroups::{Group, Version};
 use lighter_safe_fs::Root;
 use lighter_sys::descriptors::close_later;
 use lighter_sys::mount::{self as m, attribute};
-use rustix::fs::{CWD, FileType};
+use rustix::fs::{CWD, FileType, OFlags};
 use rustix::io::Errno;
 
 use crate::cgroup_mount::View;
@@ -47,6 +47,20 @@ pub(crate) struct Mounts<'a> {
     pub(crate) in_userns: bool,
     /// Mounts to make read-only when everything is in them.
     pub(crate) late_readonly: Vec<OwnedFd>,
+    /// The tmpfs that was mounted on `/dev`, by descriptor once it was needed: mount points in it need no search.
+    pub(crate) dev: Dev,
+}
+
+/// What is known of `/dev`.
+#[derive(Debug, Default)]
+pub(crate) enum Dev {
+    /// Nothing: it may be the image's.
+    #[default]
+    Unknown,
+    /// It is a new tmpfs, and on top.
+    New,
+    /// The same, open.
+    Open(Root),
 }
 
 impl Mounts<'_> {
@@ -67,7 +81,8 @@ impl Mounts<'_> {
         let (last, now): (Vec<usize>, Vec<usize>) = (0..mounts.len()).partition(|index| late(*index));
         for index in now.into_iter().chain(last) {
             let mount = &mounts[index];
-            self.one(index, mount, runtime).map_err(|error| Error::Mount {
+            let made = self.one(index, mount, runtime);
+            made.map(|()| self.note(mount)).map_err(|error| Error::Mount {
                 what: if mount.source.is_empty() {
                     mount.kind.clone()
                 } else {
@@ -108,13 +123,52 @@ impl Mounts<'_> {
         if is_cgroup(mount) && !plain_v2 {
             runtime.join_cgroup()?;
             let target = self.target(mount, &What::Filesystem)?;
-            return self.cgroups(target.as_fd(), &options);
+            let mounted = self.cgroups(target.as_fd(), &options);
+            close_later(target);
+            return mounted;
         }
         self.filesystem(mount, options)
     }
 
-    fn target(&self, mount: &Mount, what: &What<'_>) -> Result<OwnedFd> {
-        mountpoint::open(self.root, self.rootfs, &mount.destination, what)
+    /// Keeps in mind what `mount` made of `/dev`.
+    fn note(&mut self, mount: &Mount) {
+        let path = mountpoint::lexical(self.rootfs, &mount.destination);
+        if path == Path::new("dev") || path.as_os_str().is_empty() {
+            let options = Options::parse(&mount.options);
+            let new = mount.kind == "tmpfs" && !options.bind && !options.remount && !options.copy_up;
+            self.dev = if new { Dev::New } else { Dev::Unknown };
+        }
+    }
+
+    /// The new `/dev`, when that is what is there. A symbolic link on the way, and it is not.
+    fn new_dev(&mut self) -> Option<&Root> {
+        if matches!(self.dev, Dev::New) {
+            let found = self
+                .root
+                .plain(Path::new("dev"), OFlags::PATH | OFlags::DIRECTORY);
+            self.dev = found.map_or(Dev::Unknown, |found| Dev::Open(Root::from_fd(found)));
+        }
+        match &self.dev {
+            Dev::Open(dev) => Some(dev),
+            _ => None,
+        }
+    }
+
+    fn target(&mut self, mount: &Mount, what: &What<'_>) -> Result<OwnedFd> {
+        let path = mountpoint::lexical(self.rootfs, &mount.destination);
+        if matches!(what, What::Filesystem)
+            && path.parent() == Some(Path::new("dev"))
+            && let Some(name) = path.file_name()
+            && let Some(made) = self.new_dev().and_then(|dev| dev.make_directory(name, 0o755))
+        {
+            return Ok(made);
+        }
+        let (found, plain) = mountpoint::open(self.root, self.rootfs, &mount.destination, what)?;
+        if !plain {
+            // It may lie on `/dev` whatever its name says.
+            self.dev = Dev::Unknown;
+        }
+        Ok(found)
     }
 
     fn remount(&self, mount: &Mount, options: &Options, bind: bool) -> Result<()> {
@@ -145,7 +199,13 @@ impl Mounts<'_> {
         mount_flags::propagate(target.as_fd(), options)
     }
 
-    fn bind(&self, index: usize, mount: &Mount, options: &Options, runtime: &mut dyn Runtime) -> Result<()> {
+    fn bind(
+        &mut self,
+        index: usize,
+        mount: &Mount,
+        options: &Options,
+        runtime: &mut dyn Runtime,
+    ) -> Result<()> {
         if !options.data.is_empty() {
             return Err(Error::Config(format!(
                 "bind mounts cannot have any filesystem-specific options applied ({})",
@@ -261,10 +321,13 @@ impl Mounts<'_> {
             .doing("label the message queues")?;
         }
         m::attach(made.as_fd(), target.as_fd()).doing("attach")?;
+        close_later(target);
         mount_flags::recursive(made.as_fd(), &options)?;
         mount_flags::propagate(made.as_fd(), &options)?;
         if late {
             self.late_readonly.push(made);
+        } else {
+            close_later(made);
         }
         Ok(())
     }

@@ -15,9 +15,12 @@ impl Passed {
     /// `listen` and `pid` are our caller's `LISTEN_FDS` and `LISTEN_PID`. A descriptor that is not there is refused: its
     /// number would be given to a file of ours.
     pub(crate) fn new(preserve: u32, listen: Option<&str>, pid: Option<&str>) -> Result<Self> {
-        let own = rustix::process::getpid().as_raw_nonzero().to_string();
+        let ours = || {
+            let own = rustix::process::getpid().as_raw_nonzero().to_string();
+            pid == Some(own.as_str())
+        };
         let listen = listen
-            .filter(|_| pid == Some(own.as_str()))
+            .filter(|_| ours())
             .and_then(|count| count.parse::<u16>().ok())
             .map_or(0, u32::from);
         for number in 0..preserve {

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use lighter_cgroups::Group;
 use lighter_safe_fs::Root;
+use lighter_sys::descriptors::close_later;
 use lighter_sys::mount as m;
 use rustix::io::Errno;
 
 use crate::config::{Linux, Spec};
 use crate::error::{Context, Error, Result};
-use crate::mounts::{Mounts, Runtime};
+use crate::mounts::{Dev, Mounts, Runtime};
 use crate::options::Options;
 use crate::program::c_string;
 use crate::{masks, mount_flags, mount_table, mountpoint};
@@ -34,6 +35,8 @@ pub(crate) struct Rootfs<'a> {
     root: Root,
     /// Mounts to make read-only when everything is in them.
     late_readonly: Vec<OwnedFd>,
+    /// What the mounts made of `/dev`.
+    dev: Dev,
     /// Whether we are in a user namespace of our own: no device nodes.
     in_userns: bool,
     /// Whether the mount namespace is the caller's, who keeps his `/`.
@@ -101,6 +104,7 @@ impl<'a> Rootfs<'a> {
             path,
             root,
             late_readonly: Vec::new(),
+            dev: Dev::Unknown,
             in_userns,
             shared_view,
         })
@@ -122,14 +126,16 @@ impl<'a> Rootfs<'a> {
             group,
             in_userns: self.in_userns,
             late_readonly: Vec::new(),
+            dev: Dev::Unknown,
         };
         mounts.all(runtime)?;
         self.late_readonly = mounts.late_readonly;
+        self.dev = mounts.dev;
         Ok(())
     }
 
     /// Fills `/dev`, unless it is the host's.
-    pub(crate) fn devices(&self) -> Result<()> {
+    pub(crate) fn devices(&mut self) -> Result<()> {
         let bound = self.spec.mounts.iter().any(|mount| {
             mountpoint::lexical(self.path, &mount.destination) == Path::new("dev")
                 && Options::parse(&mount.options).bind
@@ -137,7 +143,13 @@ impl<'a> Rootfs<'a> {
         if bound {
             return Ok(());
         }
-        crate::devices::fill(&self.root, &self.linux.devices, self.in_userns)
+        let dev = match std::mem::take(&mut self.dev) {
+            Dev::Open(dev) => dev,
+            _ => Root::from_fd(self.root.create_dir_all(Path::new("dev"), 0o755)?),
+        };
+        let filled = crate::devices::fill(&self.root, &dev, &self.linux.devices, self.in_userns);
+        close_later(dev.into());
+        filled
     }
 
     /// Makes the new root the working directory: where `createContainer` hooks are run.
@@ -176,7 +188,8 @@ impl<'a> Rootfs<'a> {
 
     /// The rest, with the root in place: propagation, read-only mounts, masks.
     pub(crate) fn finish(&self) -> Result<()> {
-        let root = Root::open(Path::new("/"))?;
+        // The mount that became `/`.
+        let root = &self.root;
         let wished = propagation(&self.linux.rootfs_propagation)?;
         if wished != 0 {
             m::mount(None, c"/", None, wished, None).on("change propagation of", "/")?;
@@ -188,9 +201,9 @@ impl<'a> Rootfs<'a> {
             mount_flags::make_readonly(root.as_fd()).on("make read-only", "/")?;
         }
         for path in &self.linux.readonly_paths {
-            masks::protect(&root, path).map_err(|error| masks::wrap("readonly path", path, error))?;
+            masks::protect(root, path).map_err(|error| masks::wrap("readonly path", path, error))?;
         }
-        masks::mask(&root, &self.linux.masked_paths)
+        masks::mask(root, &self.linux.masked_paths)
     }
 }
 

@@ -158,7 +158,7 @@ impl Home {
 
     pub(crate) fn load(&self) -> Result<Record> {
         let path = self.file(RECORD);
-        match fs::read(&path) {
+        match json::read(&path) {
             Ok(text) => {
                 let record: Record = json::parse(&path, &text)?;
                 if record.format > FORMAT {
@@ -280,9 +280,11 @@ pub(crate) struct OciState<'a> {
 
 /// State letter and start time from `/proc/PID/stat`.
 pub(crate) fn process_times(pid: i32) -> io::Result<(u8, u64)> {
-    use std::io::Read;
     let mut buffer = [0; 1024];
-    let length = File::open(format!("/proc/{pid}/stat"))?.read(&mut buffer)?;
+    let file = File::open(format!("/proc/{pid}/stat"))?;
+    let length = rustix::io::read(&file, &mut buffer);
+    lighter_sys::descriptors::close_later(file.into());
+    let length = length?;
     let text = String::from_utf8_lossy(&buffer[..length]);
     // The name in parentheses may itself hold parentheses and blanks.
     let rest = text.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();

@@ -41,6 +41,11 @@ impl Channel {
         Ok((Self(a), Self(b)))
     }
 
+    /// Nothing more is said or heard at this end.
+    pub(crate) fn end(self) {
+        lighter_sys::descriptors::close_later(self.0);
+    }
+
     pub(crate) fn say_hooks(&self) -> Result<()> {
         self.say(b"H")
     }

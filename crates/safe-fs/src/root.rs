@@ -173,6 +173,17 @@ impl Root {
         self.create_last(path, directory, file, Links::Refuse)
     }
 
+    /// Makes the directory `name`, one component, right below this one and opens it with `O_PATH`. `None`: something of
+    /// that name is there, or it cannot be made.
+    pub fn make_directory(&self, name: &OsStr, mode: u32) -> Option<OwnedFd> {
+        let plain = Path::new(name).file_name() == Some(name);
+        if !plain || rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)).is_err() {
+            return None;
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.fd, name, flags, Mode::empty()).ok()
+    }
+
     /// The usual case: only the last component is missing. `None`: it is not that case.
     fn create_last(
         &self,
@@ -248,6 +259,12 @@ impl Root {
         let (dir, name) = self.parent(path)?;
         rustix::fs::mknodat(&dir, &name, kind, Mode::from_raw_mode(mode), device)
             .map_err(|e| Error::new("make node", path, e))
+    }
+}
+
+impl From<Root> for OwnedFd {
+    fn from(root: Root) -> Self {
+        root.fd
     }
 }
 
@@ -348,6 +365,10 @@ mod tests {
             root.create_plain(Path::new("/a/new"), None).unwrap();
             root.create_plain(Path::new("/a/newfile"), Some(0o644)).unwrap();
             assert!(dir.join("root/a/new").is_dir() && dir.join("root/a/newfile").is_file());
+            for (name, made) in [("made", true), ("made", false), ("..", false), ("x/y", false)] {
+                let found = root.make_directory(OsStr::new(name), 0o755);
+                assert_eq!(found.is_some(), made, "{name}");
+            }
 
             assert_eq!(
                 read(root.on_same_mount(Path::new("a/file"), OFlags::RDONLY).unwrap()),

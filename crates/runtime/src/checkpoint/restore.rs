@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use lighter_cgroups::Version;
 
@@ -40,7 +41,7 @@ fn build(
     asked: &create::Options,
     spec: &Spec,
     options: &Options,
-) -> Result<(Record, OwnedFd)> {
+) -> Result<(Record, Rc<OwnedFd>)> {
     let none = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&none);
     let rootfs = create::rootfs_of(&asked.bundle, spec)?;
@@ -85,11 +86,8 @@ fn build(
         told(&notice, spec, &mut record, console.as_ref())
     })?;
     drop(bound);
-    let pidfd = lighter_sys::pidfd::open(record.pid).doing("open the restored process")?;
-    made.child = Some((
-        record.pid,
-        pidfd.as_fd().try_clone_to_owned().doing("duplicate pidfd")?,
-    ));
+    let pidfd = Rc::new(lighter_sys::pidfd::open(record.pid).doing("open the restored process")?);
+    made.child = Some((record.pid, Rc::clone(&pidfd)));
     record.started = process_times(record.pid)
         .doing("read the process's start time")?
         .1;
