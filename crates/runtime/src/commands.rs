@@ -35,7 +35,8 @@ pub(crate) fn start(home: &Home, record: &Record) -> Result<()> {
     let_go(home, record)
 }
 
-fn let_go(home: &Home, record: &Record) -> Result<()> {
+/// [`start`] of a container that waits for it, as its caller knows.
+pub(crate) fn let_go(home: &Home, record: &Record) -> Result<()> {
     let path = home.file(FIFO);
     let fifo = match rustix::fs::open(
         &path,

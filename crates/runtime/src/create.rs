@@ -137,6 +137,8 @@ pub(crate) struct Created {
     pub(crate) home: Home,
     pub(crate) record: Record,
     pub(crate) pidfd: Rc<OwnedFd>,
+    /// Whether it waits for `start`.
+    pub(crate) waits: bool,
 }
 
 /// Creates the container. On failure nothing of it is left: no process, cgroup, mount or directory.
@@ -146,7 +148,12 @@ pub(crate) fn create(options: &Options, spec: &Spec) -> Result<Created> {
     home.create()?;
     let mut made = Made::new(&home);
     let (record, pidfd) = made.whole(|made| made.build(options, spec))?;
-    Ok(Created { home, record, pidfd })
+    Ok(Created {
+        home,
+        record,
+        pidfd,
+        waits: !options.at_once,
+    })
 }
 
 /// What must be undone when a later step fails.

@@ -12,8 +12,9 @@ use crate::{checkpoint, commands, create, exec as exec_, relay};
 /// Creates and starts a container; in the foreground waits for its end and removes it (unless `keep`), and answers its
 /// exit code.
 pub(crate) fn run(mut options: create::Options, spec: &Spec, detach: bool, keep: bool) -> Result<u8> {
+    // A terminal is taken and given its size before the program may write to it.
+    options.at_once = !spec.process.as_ref().is_some_and(|process| process.terminal);
     options.foreground = !detach;
-    options.at_once = true;
     if detach {
         let created = create::create(&options, spec)?;
         return started(&created).map(|()| 0);
@@ -89,7 +90,11 @@ fn no_socket(given: Option<&std::path::PathBuf>) -> Result<()> {
 }
 
 fn started(created: &create::Created) -> Result<()> {
-    let result = commands::begun(&created.record);
+    let result = if created.waits {
+        commands::let_go(&created.home, &created.record)
+    } else {
+        commands::begun(&created.record)
+    };
     if result.is_err() {
         let _ = commands::delete(&created.home, true);
     }

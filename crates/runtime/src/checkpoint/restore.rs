@@ -32,7 +32,12 @@ pub(crate) fn restore(asked: &create::Options, spec: &Spec, options: &Options) -
     home.create()?;
     let mut made = Made::new(&home);
     let (record, pidfd) = made.whole(|made| build(made, &home, asked, spec, options))?;
-    Ok(Created { home, record, pidfd })
+    Ok(Created {
+        home,
+        record,
+        pidfd,
+        waits: false,
+    })
 }
 
 fn build(
