@@ -98,7 +98,10 @@ impl View<'_> {
                     .on("mount the hierarchy", hierarchy)?;
             } else if together {
                 let (source, here) = (c_string(path), c_string(hierarchy));
-                match m::mount(Some(&source), &here, None, MS_BIND | MS_REC, None) {
+                // Private as in `bind`.
+                let bound = m::mount(Some(&source), &here, None, MS_BIND | MS_REC, None)
+                    .and_then(|()| m::mount(None, &here, None, MS_PRIVATE | MS_REC, None));
+                match bound {
                     // An ordinary user's container without a group: the host's is not shown instead, as on v2.
                     Err(error) if self.in_userns && error.kind() == io::ErrorKind::NotFound => {}
                     result => result.on("bind", path)?,
