@@ -13,7 +13,10 @@ use rustix::io::Errno;
 
 use crate::decode::Compression;
 use crate::entry::{Entry, Kind, Metadata, Segment, Time};
-use crate::metadata::{Failed, owner, set_named, set_open, set_times, times};
+use crate::made::{Made, remove_all_but};
+use crate::metadata::{
+    DEFAULT_ACL, Failed, clear_attributes, owner, set_default_acl, set_named, set_open, set_times, times,
+};
 use crate::name::{self, Name};
 use crate::pipeline::Pipeline;
 use crate::remove::remove;
@@ -35,8 +38,23 @@ pub struct Options {
 pub enum Whiteouts {
     /// overlayfs's form: a character device 0:0 for a name, `trusted.overlay.opaque` for a directory.
     Overlay,
+    /// As [`Whiteouts::Overlay`] with `user.overlay.opaque`: for overlays in a user namespace (the mount option `userxattr`).
+    UserOverlay,
+    /// What they name is removed from the target, unless the layer itself made it.
+    Remove,
     /// There is nothing below: they say nothing.
     Drop,
+}
+
+impl Whiteouts {
+    /// The attribute that marks a directory as opaque.
+    fn opaque(self) -> Option<&'static str> {
+        match self {
+            Whiteouts::Overlay => Some("trusted.overlay.opaque"),
+            Whiteouts::UserOverlay => Some("user.overlay.opaque"),
+            Whiteouts::Remove | Whiteouts::Drop => None,
+        }
+    }
 }
 
 /// What was unpacked.
@@ -72,6 +90,7 @@ pub fn apply(source: impl Read + Send, target: &Path, options: &Options) -> Resu
             whiteouts: options.whiteouts,
             directories: Vec::new(),
             parent: None,
+            made: Made::default(),
         };
         let unpacked = unpacker.run(&mut reader);
         let (diff_id, size, compression) = reader.into_inner().finish(unpacked)?;
@@ -87,10 +106,13 @@ struct Unpacker {
     root: Root,
     lower: Vec<Root>,
     whiteouts: Whiteouts,
-    /// Directories whose times are set at the end, because what is created in them changes them.
-    directories: Vec<(PathBuf, Timestamps)>,
+    /// Directories whose times are set at the end, because what is created in them changes them; with the ACL that what is created
+    /// in them would inherit.
+    directories: Vec<(PathBuf, Timestamps, Option<Vec<u8>>)>,
     /// The directory of the last entry: the next one is often in it too.
     parent: Option<(PathBuf, OwnedFd)>,
+    /// With [`Whiteouts::Remove`]: what the layer itself has.
+    made: Made,
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -101,16 +123,22 @@ impl Unpacker {
             let name = name::read(&entry.path).map_err(|why| refused(&entry, why))?;
             match (name, self.whiteouts) {
                 (Name::Root, _) => self.root_entry(&entry)?,
-                (Name::Entry(path), _) => self.entry(reader, &entry, &path)?,
-                (Name::Whiteout(path), Whiteouts::Overlay) => self.whiteout(&path, &entry.metadata)?,
-                (Name::Opaque(path), Whiteouts::Overlay) => {
-                    let directory = self.directory(&path)?;
-                    set_opaque(&directory).map_err(io("mark as opaque", &path))?;
+                (Name::Entry(path), Whiteouts::Remove) => {
+                    self.entry(reader, &entry, &path)?;
+                    self.made.add(path);
                 }
+                (Name::Entry(path), _) => self.entry(reader, &entry, &path)?,
                 (Name::Whiteout(_) | Name::Opaque(_), Whiteouts::Drop) | (Name::Ignored, _) => {}
+                (Name::Whiteout(path), Whiteouts::Remove) => self.remove_lower(&path, false)?,
+                (Name::Opaque(path), Whiteouts::Remove) => self.remove_lower(&path, true)?,
+                (Name::Whiteout(path), _) => self.whiteout(&path, &entry.metadata)?,
+                (Name::Opaque(path), _) => {
+                    let directory = self.directory(&path)?;
+                    self.set_opaque(&directory, &path)?;
+                }
             }
         }
-        self.set_directory_times()
+        self.finish_directories()
     }
 
     fn root_entry(&mut self, entry: &Entry) -> Result<()> {
@@ -118,8 +146,11 @@ impl Unpacker {
             return Err(refused(entry, "the root of a layer is a directory"));
         }
         let root = self.root.at(Path::new("."), DIRECTORY)?;
+        if self.whiteouts == Whiteouts::Remove {
+            clear_attributes(root.as_fd()).map_err(io("clear the attributes of", Path::new("/")))?;
+        }
         set_open(root.as_fd(), &entry.metadata).map_err(failed(Path::new("/")))?;
-        self.directories.push((PathBuf::new(), times(&entry.metadata)));
+        self.finish_later(Path::new(""), &entry.metadata);
         Ok(())
     }
 
@@ -235,11 +266,14 @@ impl Unpacker {
         let dir = self.dir()?;
         let directory = rustix::fs::openat(dir, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
             .map_err(io("open", path))?;
-        set_open(directory.as_fd(), metadata).map_err(failed(path))?;
-        if hides && self.whiteouts == Whiteouts::Overlay {
-            set_opaque(&directory).map_err(io("mark as opaque", path))?;
+        if self.whiteouts == Whiteouts::Remove {
+            clear_attributes(directory.as_fd()).map_err(io("clear the attributes of", path))?;
         }
-        self.directories.push((path.to_owned(), times(metadata)));
+        set_open(directory.as_fd(), metadata).map_err(failed(path))?;
+        if hides {
+            self.set_opaque(&directory, path)?;
+        }
+        self.finish_later(path, metadata);
         // What it holds comes next, most likely.
         self.parent = Some((path.to_owned(), directory));
         Ok(())
@@ -272,7 +306,7 @@ impl Unpacker {
                 let flags = DIRECTORY | OFlags::NOFOLLOW;
                 let directory =
                     rustix::fs::openat(self.dir()?, name, flags, Mode::empty()).map_err(io("open", path))?;
-                return set_opaque(&directory).map_err(io("mark as opaque", path));
+                return self.set_opaque(&directory, path);
             }
             Some(_) => return Ok(()),
             None => {}
@@ -283,6 +317,41 @@ impl Unpacker {
         let (uid, gid) = owner(metadata);
         rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(io("set the owner of", path))
+    }
+
+    fn set_opaque(&self, directory: &OwnedFd, path: &Path) -> Result<()> {
+        match self.whiteouts.opaque() {
+            Some(name) => rustix::fs::fsetxattr(directory, name, b"y", XattrFlags::empty())
+                .map_err(io("mark as opaque", path)),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes what was at `path` (`inside`: in the directory there) before this layer.
+    fn remove_lower(&mut self, path: &Path, inside: bool) -> Result<()> {
+        let failed = || io("remove", path);
+        let (dir, name) = if path.as_os_str().is_empty() {
+            (self.root.at(Path::new("."), DIRECTORY)?, PathBuf::from("."))
+        } else {
+            match self.root.at(path.parent().unwrap_or(Path::new("")), DIRECTORY) {
+                Ok(dir) => (dir, path.file_name().unwrap_or_default().into()),
+                Err(error) if is_replaced(&error) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        };
+        if !inside && !self.made.has(path) {
+            // Whatever was opened in it may be gone.
+            self.parent = None;
+            return match remove(dir.as_fd(), name.as_os_str()) {
+                Ok(()) | Err(Errno::NOENT) => Ok(()),
+                Err(errno) => Err(failed()(errno)),
+            };
+        }
+        match rustix::fs::openat(&dir, &name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+            Ok(directory) => remove_all_but(&directory, path, &self.made).map_err(failed()),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),
+            Err(errno) => Err(failed()(errno)),
+        }
     }
 
     /// Runs `create` in the current directory; what is in its way is removed first.
@@ -335,7 +404,7 @@ impl Unpacker {
         match self.lower_metadata(path) {
             Some(metadata) => {
                 set_open(directory.as_fd(), &metadata).map_err(failed(path))?;
-                self.directories.push((path.to_owned(), times(&metadata)));
+                self.finish_later(path, &metadata);
             }
             None => {
                 // Whatever the umask is.
@@ -385,11 +454,23 @@ impl Unpacker {
         }
     }
 
-    fn set_directory_times(&mut self) -> Result<()> {
+    fn finish_later(&mut self, path: &Path, metadata: &Metadata) {
+        let inherited = metadata.xattrs.iter().find(|(name, _)| name == DEFAULT_ACL);
+        let inherited = inherited.map(|(_, acl)| acl.clone());
+        self.directories
+            .push((path.to_owned(), times(metadata), inherited));
+    }
+
+    fn finish_directories(&mut self) -> Result<()> {
         // Later entries for a path win: they come last here too.
-        for (path, times) in std::mem::take(&mut self.directories) {
+        for (path, times, inherited) in std::mem::take(&mut self.directories) {
             match self.root.at(&path, DIRECTORY | OFlags::NOFOLLOW) {
-                Ok(directory) => set_times(directory.as_fd(), &times).map_err(failed(&path))?,
+                Ok(directory) => {
+                    if let Some(acl) = inherited {
+                        set_default_acl(directory.as_fd(), &acl).map_err(failed(&path))?;
+                    }
+                    set_times(directory.as_fd(), &times).map_err(failed(&path))?;
+                }
                 // Replaced by a later entry.
                 Err(error) if is_replaced(&error) => {}
                 Err(error) => return Err(error.into()),
@@ -409,10 +490,6 @@ enum Found {
     Directory,
     Whiteout,
     Other,
-}
-
-fn set_opaque(directory: &OwnedFd) -> std::result::Result<(), Errno> {
-    rustix::fs::fsetxattr(directory, "trusted.overlay.opaque", b"y", XattrFlags::empty())
 }
 
 fn write_all(

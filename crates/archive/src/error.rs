@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// The result of an archive operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A failure to read or to unpack an archive.
+/// A failure to read, to unpack or to make an archive.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The bytes did not come: a download broke, a file could not be read, a compressed stream ends early or is damaged.
@@ -37,12 +37,18 @@ pub enum Error {
         /// The limit.
         limit: u64,
     },
-    /// A system call on what is being unpacked failed.
+    /// What was made of a tree could not be passed on.
+    #[error("write archive")]
+    Write(#[source] io::Error),
+    /// A layer of an overlay that says where to look in others (`redirect_dir`, `metacopy`).
+    #[error("overlay layer: {:?} points into another layer; it has to be mounted to be read", .0)]
+    Indirect(PathBuf),
+    /// A system call on what is being unpacked, or compared, failed.
     #[error("{operation} {:?}", path)]
     Io {
         /// The operation.
         operation: &'static str,
-        /// The path below the target.
+        /// The path below the root of the tree.
         path: PathBuf,
         /// Why.
         #[source]
@@ -62,7 +68,7 @@ impl Error {
                 .any(|errno| number == Some(errno.raw_os_error()))
         };
         match self {
-            Error::Io { source, .. } => full(source.raw_os_error()),
+            Error::Io { source, .. } | Error::Write(source) => full(source.raw_os_error()),
             Error::Resolve(error) => full(error.errno()),
             _ => false,
         }

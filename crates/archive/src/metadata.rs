@@ -9,6 +9,10 @@ use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use crate::entry::{Metadata, Time};
+use crate::tree::belongs;
+
+/// The attribute that what is created in a directory inherits: it is set when the directory is full.
+pub(crate) const DEFAULT_ACL: &str = "system.posix_acl_default";
 
 /// Which call failed, and how.
 pub(crate) type Failed = (&'static str, Errno);
@@ -22,6 +26,31 @@ pub(crate) fn set_open(file: BorrowedFd<'_>, metadata: &Metadata) -> Result<(), 
         tolerated(rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()))?;
     }
     rustix::fs::fchmod(file, Mode::from_raw_mode(metadata.mode)).map_err(|error| ("set the mode of", error))
+}
+
+/// Takes away the attributes that a layer may set.
+pub(crate) fn clear_attributes(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut names = vec![0; 64 << 10];
+    let length = match rustix::fs::flistxattr(file, names.as_mut_slice()) {
+        Err(Errno::NOTSUP) => return Ok(()),
+        length => length?,
+    };
+    for name in names[..length].split(|byte| *byte == 0) {
+        if !name.is_empty() && belongs(name) {
+            rustix::fs::fremovexattr(file, OsStr::from_bytes(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets the ACL that is inherited from a directory.
+pub(crate) fn set_default_acl(directory: BorrowedFd<'_>, acl: &[u8]) -> Result<(), Failed> {
+    tolerated(rustix::fs::fsetxattr(
+        directory,
+        DEFAULT_ACL,
+        acl,
+        XattrFlags::empty(),
+    ))
 }
 
 /// Sets the times of an open file or directory.
@@ -83,7 +112,8 @@ fn wanted(metadata: &Metadata) -> impl Iterator<Item = (&OsStr, &[u8])> {
         let name = name.as_bytes();
         name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
     };
-    let all = metadata.xattrs.iter().filter(move |(name, _)| !is_overlay(name));
+    let all = metadata.xattrs.iter();
+    let all = all.filter(move |(name, _)| !is_overlay(name) && name != DEFAULT_ACL);
     all.map(|(name, value)| (name.as_os_str(), value.as_slice()))
 }
 

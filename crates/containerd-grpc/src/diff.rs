@@ -1,14 +1,15 @@
 //! Diff: layers applied to mounts, and made from them.
 
 use lighter_containerd::Layer;
+use lighter_containerd::compare::{Comparison, Time};
 use lighter_containerd_api::diff as api;
 use lighter_containerd_api::diff::diff_server::Diff;
 use tonic::{Request, Response, Status};
 
-use crate::convert::mounts;
+use crate::convert::{labels, mounts};
 use crate::descriptor;
 use crate::error::{Result, status};
-use crate::request::namespace;
+use crate::request::{lease, namespace};
 
 pub(crate) struct Service(pub(crate) Layer);
 
@@ -26,9 +27,25 @@ impl Diff for Service {
         Ok(Response::new(api::ApplyResponse { applied }))
     }
 
-    async fn diff(&self, _: Request<api::DiffRequest>) -> Result<Response<api::DiffResponse>> {
-        Err(Status::unimplemented(
-            "making a layer from the difference of two trees is not supported yet",
-        ))
+    async fn diff(&self, request: Request<api::DiffRequest>) -> Result<Response<api::DiffResponse>> {
+        let (namespace, lease) = (namespace(&request)?, lease(&request));
+        let request = request.into_inner();
+        let latest = request.source_date_epoch.map(|epoch| Time {
+            seconds: epoch.seconds,
+            nanoseconds: u32::try_from(epoch.nanos).unwrap_or(0),
+        });
+        let comparison = Comparison {
+            media_type: request.media_type,
+            reference: request.r#ref,
+            labels: labels(request.labels),
+            latest,
+        };
+        let (left, right) = (mounts(request.left), mounts(request.right));
+        let compared = self
+            .0
+            .compare(&namespace, lease.as_deref(), &left, &right, comparison)
+            .await;
+        let diff = Some(descriptor::message(compared.map_err(status)?));
+        Ok(Response::new(api::DiffResponse { diff }))
     }
 }

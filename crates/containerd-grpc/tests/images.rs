@@ -302,6 +302,36 @@ fn tar(name: &str, data: &[u8]) -> Vec<u8> {
     header
 }
 
+/// What is in the active snapshot behind `mounts`, as a layer of each media type; and read again.
+async fn a_difference_is_stored(server: &Server, mounts: &[Mount]) {
+    let mut diff = DiffClient::new(server.channel.clone());
+    let made = |media_type: &str| {
+        request(DiffRequest {
+            right: mounts.to_vec(),
+            media_type: media_type.to_owned(),
+            labels: HashMap::from([("mine".to_owned(), "1".to_owned())]),
+            ..Default::default()
+        })
+    };
+    let refused = diff.diff(made("application/x-odd")).await;
+    assert_eq!(refused.unwrap_err().code(), Code::Unimplemented);
+    let plain = "application/vnd.oci.image.layer.v1.tar";
+    let (gzip, zstd) = (format!("{plain}+gzip"), format!("{plain}+zstd"));
+    let (mut diff_ids, store) = (Vec::new(), server.layer.content("test", None));
+    for (media_type, told) in [(plain, plain), ("", &gzip), (&gzip, &gzip), (&zstd, &zstd)] {
+        let layer = diff.diff(made(media_type)).await.unwrap().into_inner().diff.unwrap();
+        assert_eq!(layer.media_type, told);
+        let info = store.info(&layer.digest.parse().unwrap()).await.unwrap();
+        assert_eq!(info.size, u64::try_from(layer.size).unwrap());
+        assert_eq!(info.labels["mine"], "1");
+        let uncompressed = info.labels.get("containerd.io/uncompressed");
+        diff_ids.push(uncompressed.cloned().unwrap_or(layer.digest));
+    }
+    diff_ids.dedup();
+    assert_eq!(diff_ids.len(), 1, "{diff_ids:?}");
+    assert_eq!(store.list_statuses(&[]).await.unwrap(), []);
+}
+
 #[tokio::test]
 async fn a_layer_is_applied_to_a_snapshot_and_committed() {
     let server = Server::start().await;
@@ -337,8 +367,7 @@ async fn a_layer_is_applied_to_a_snapshot_and_committed() {
     let applied = applied.await.unwrap().into_inner().applied.unwrap();
     assert_eq!(applied.digest, Digest::sha256(layer).to_string());
     assert_eq!(std::fs::read(format!("{source}/file")).unwrap(), b"hello");
-    let made = diff.diff(request(DiffRequest::default())).await;
-    assert_eq!(made.unwrap_err().code(), Code::Unimplemented);
+    a_difference_is_stored(&server, &mounts).await;
 
     let commit = |name: &str, key: &str| {
         request(snapshots::CommitSnapshotRequest {

@@ -38,11 +38,7 @@ impl Layer {
                 "a layer can be applied to a writable bind or an overlay",
             )
         })?;
-        let whiteouts = if mount.kind == "overlay" {
-            Whiteouts::Overlay
-        } else {
-            Whiteouts::Drop
-        };
+        let whiteouts = whiteouts(mount, &target)?;
         let reader = self.content(namespace, None).reader_at(&diff.digest).await?;
         let options = Options {
             whiteouts,
@@ -64,6 +60,24 @@ impl Layer {
         descriptor.annotations = BTreeMap::new();
         Ok(descriptor)
     }
+}
+
+/// What whiteouts are where `mount` writes.
+fn whiteouts(mount: &Mount, target: &Path) -> Result<Whiteouts> {
+    if mount.kind == "overlay" {
+        let user = mount.options.iter().any(|option| option == "userxattr");
+        return Ok(if user {
+            Whiteouts::UserOverlay
+        } else {
+            Whiteouts::Overlay
+        });
+    }
+    let mut entries = std::fs::read_dir(target).map_err(io("read directory", target))?;
+    // A copy of what is below, or the lowest layer.
+    Ok(match entries.next() {
+        Some(_) => Whiteouts::Remove,
+        None => Whiteouts::Drop,
+    })
 }
 
 fn sync_fs(directory: &Path) -> std::io::Result<()> {

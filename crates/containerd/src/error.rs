@@ -154,6 +154,9 @@ pub enum Error {
     /// A layer could not be unpacked.
     #[error("unpack the layer")]
     Archive(#[from] lighter_archive::Error),
+    /// The difference of two trees could not be made a layer.
+    #[error("make the layer")]
+    Compare(#[source] lighter_archive::Error),
     /// The database.
     #[error("records")]
     Meta(#[from] lighter_meta::Error),
@@ -214,8 +217,8 @@ impl Error {
             })) => Kind::Unauthenticated,
             Error::Images(error) if error.is_refused() => Kind::PermissionDenied,
             Error::Images(error) => error.kind().into(),
-            Error::Archive(error) if error.is_disk_full() => Kind::Exhausted,
-            Error::Archive(_) => Kind::Unknown,
+            Error::Archive(error) | Error::Compare(error) if error.is_disk_full() => Kind::Exhausted,
+            Error::Archive(_) | Error::Compare(_) => Kind::Unknown,
             Error::Meta(error) => error.kind().into(),
         }
     }

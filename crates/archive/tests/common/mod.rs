@@ -49,7 +49,9 @@ fn look(root: &Path, path: &Path, found: &mut BTreeMap<PathBuf, String>, links: 
     }
     if !kind.is_dir() && meta.nlink() > 1 {
         let first = links.entry(meta.ino()).or_insert_with(|| path.to_owned());
-        write!(line, " same as {}", first.display()).unwrap();
+        if first != path {
+            write!(line, " same as {}", first.display()).unwrap();
+        }
     }
     for (name, value) in xattrs(&full) {
         write!(line, " {name}={value:?}").unwrap();
