@@ -319,7 +319,13 @@ async fn a_difference_is_stored(server: &Server, mounts: &[Mount]) {
     let (gzip, zstd) = (format!("{plain}+gzip"), format!("{plain}+zstd"));
     let (mut diff_ids, store) = (Vec::new(), server.layer.content("test", None));
     for (media_type, told) in [(plain, plain), ("", &gzip), (&gzip, &gzip), (&zstd, &zstd)] {
-        let layer = diff.diff(made(media_type)).await.unwrap().into_inner().diff.unwrap();
+        let layer = diff
+            .diff(made(media_type))
+            .await
+            .unwrap()
+            .into_inner()
+            .diff
+            .unwrap();
         assert_eq!(layer.media_type, told);
         let info = store.info(&layer.digest.parse().unwrap()).await.unwrap();
         assert_eq!(info.size, u64::try_from(layer.size).unwrap());
