@@ -28,7 +28,7 @@ fn program() -> u8 {
         events,
         clock,
     };
-    match lighter_shim::run(config, &arguments, &mut std::io::stdout()) {
+    match lighter_shim::run(config, &arguments, &mut std::io::stdin(), &mut std::io::stdout()) {
         Ok(()) => 0,
         Err(error) => fail(&error),
     }

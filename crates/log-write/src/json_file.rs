@@ -200,7 +200,13 @@ impl JsonFile {
 
 fn open(path: &Path, empty: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o640);
+    // What is no file after all (a fifo that nobody reads) must not hold up the shim.
+    const NONBLOCK: i32 = 0o4000;
+    options
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .custom_flags(NONBLOCK);
     let file = options.open(path)?;
     if empty {
         file.set_len(0)?;

@@ -8,6 +8,7 @@ pub mod attach;
 pub mod bootstrap;
 pub mod event;
 pub mod frame;
+pub mod info;
 pub mod log_uri;
 pub mod service;
 

@@ -11,6 +11,8 @@ pub const FORWARD: &str = "Forward";
 
 /// Options of `CreateTaskRequest`: [`runc_options::Options`](crate::runc_options::Options).
 pub const RUNC_OPTIONS: &str = "containerd.runc.v1.Options";
+/// Options for a runtime that the caller does not know: [`runtime_options::Options`](crate::runtime_options::Options).
+pub const RUNTIME_OPTIONS: &str = "runtimeoptions.v1.Options";
 /// The process of `ExecProcessRequest`, as JSON of the OCI runtime specification's `process`.
 pub const OCI_PROCESS: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
 /// The resources of `UpdateTaskRequest`, as JSON of `linux.resources`.

@@ -9,6 +9,10 @@ pub enum Verb {
     Start,
     /// Clean up after a server that died.
     Delete,
+    /// Print what this is, for people.
+    Version,
+    /// Print what this and its runtime are, for programs.
+    Info,
 }
 
 /// A parsed command line.
@@ -36,7 +40,7 @@ pub enum ArgumentsError {
     #[error("option {0} needs a value")]
     Value(String),
     /// Neither start nor delete.
-    #[error("unknown verb {0:?}: start and delete are known")]
+    #[error("unknown verb {0:?}: start and delete are known, and the options -v and -info")]
     Verb(String),
     /// `-namespace` or `-id` is missing.
     #[error("-namespace and -id are needed")]
@@ -65,8 +69,19 @@ impl Arguments {
                 Some((name, value)) => (name, Some(value.to_owned())),
                 None => (option, None),
             };
-            if name == "debug" {
-                continue;
+            match name {
+                "debug" => continue,
+                "v" | "version" => {
+                    return Ok(Self {
+                        verb: Verb::Version,
+                        ..parsed
+                    });
+                }
+                "info" => {
+                    parsed.verb = Verb::Info;
+                    continue;
+                }
+                _ => {}
             }
             if !["namespace", "id", "address", "bundle", "publish-binary", "socket"].contains(&name) {
                 return Err(ArgumentsError::Unknown(word));
@@ -81,6 +96,9 @@ impl Arguments {
                 "bundle" => parsed.bundle = value.into(),
                 _ => {}
             }
+        }
+        if parsed.verb == Verb::Info {
+            return Ok(parsed);
         }
         parsed.verb = match verb.as_deref() {
             Some("start") => Verb::Start,

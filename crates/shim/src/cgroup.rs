@@ -4,11 +4,15 @@ use std::path::{Path, PathBuf};
 
 const MOUNT: &str = "/sys/fs/cgroup";
 
-/// The directory of the memory controller (v1), else of the unified hierarchy, in which `pid` is.
-pub(crate) fn directory(pid: i32) -> Option<PathBuf> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+/// The text of `/proc/PID/cgroup`; empty when the process is gone.
+pub(crate) fn of(pid: i32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default()
+}
+
+/// The directory of the memory controller (v1), else of the unified hierarchy, in the text of `/proc/PID/cgroup`.
+pub(crate) fn directory(text: &str) -> Option<PathBuf> {
     ["memory", "pids", "freezer", ""].iter().find_map(|controller| {
-        let dir = directory_in(&text, controller)?;
+        let dir = directory_in(text, controller)?;
         dir.join("cgroup.procs").exists().then_some(dir)
     })
 }

@@ -1,6 +1,6 @@
 //! Programs that the shim starts and never waits for.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -25,6 +25,10 @@ pub(crate) struct Program<'a> {
     pub(crate) more: Vec<BorrowedFd<'a>>,
     /// Made before the program runs.
     pub(crate) mounts: &'a [rootfs::Plan],
+    /// Where it runs, if that is still there.
+    pub(crate) dir: Option<&'a Path>,
+    /// Whether it must not outlive the shim.
+    pub(crate) bound: bool,
 }
 
 /// A started program.
@@ -41,8 +45,12 @@ pub(crate) const NOT_STARTED: i32 = 125;
 /// Forks, and in the child makes the mounts and runs the program.
 pub(crate) fn start(program: Program<'_>) -> io::Result<Child> {
     let path = CString::new(program.path.as_os_str().as_bytes())?;
+    let dir = program.dir.map(|dir| CString::new(dir.as_os_str().as_bytes()));
+    let dir = dir.transpose()?;
     let arguments = Strings::new(program.arguments);
     let environment = Strings::new(program.environment);
+    let mut kept: Vec<BorrowedFd<'_>> = program.stdio.iter().flatten().copied().collect();
+    kept.extend(&program.more);
     let null = rustix::fs::open(
         c"/dev/null",
         rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
@@ -52,15 +60,15 @@ pub(crate) fn start(program: Program<'_>) -> io::Result<Child> {
     let pid = match process::fork(0, None)? {
         Fork::Parent { pid, .. } => pid,
         Fork::Child => {
-            let why = become_program(
-                &program.stdio,
-                &program.more,
-                program.mounts,
-                &null,
-                &path,
-                &arguments,
-                &environment,
-            );
+            kept.extend([null.as_fd(), tell.as_fd()]);
+            alone(&kept, program.bound);
+            let places = Places {
+                stdio: &program.stdio,
+                more: &program.more,
+                null: &null,
+                dir: dir.as_deref(),
+            };
+            let why = become_program(&places, program.mounts, &path, &arguments, &environment);
             let _ = rustix::io::write(&tell, why.as_bytes());
             process::exit_now(NOT_STARTED);
         }
@@ -74,6 +82,7 @@ pub(crate) fn run(work: impl FnOnce() -> Result<(), String>) -> io::Result<Child
     let pid = match process::fork(0, None)? {
         Fork::Parent { pid, .. } => pid,
         Fork::Child => {
+            alone(&[tell.as_fd()], true);
             process::reset_signals();
             let code = match work() {
                 Ok(()) => 0,
@@ -88,32 +97,48 @@ pub(crate) fn run(work: impl FnOnce() -> Result<(), String>) -> io::Result<Child
     Ok(Child { pid, report })
 }
 
+/// Lets go of everything that belongs to others: a child that hangs must not hold a sibling's fifo or a client's
+/// connection open. One that is bound to the shim dies with it, so that who cleans up meets nobody still at work.
+fn alone(kept: &[BorrowedFd<'_>], bound: bool) {
+    let _ = descriptors::close_all_but(3, kept);
+    if bound {
+        let _ = process::set_parent_death_signal(9);
+    }
+}
+
+/// What the program finds where.
+struct Places<'a> {
+    stdio: &'a [Option<BorrowedFd<'a>>; 3],
+    more: &'a [BorrowedFd<'a>],
+    null: &'a OwnedFd,
+    dir: Option<&'a CStr>,
+}
+
 fn become_program(
-    stdio: &[Option<BorrowedFd<'_>>; 3],
-    more: &[BorrowedFd<'_>],
+    places: &Places<'_>,
     mounts: &[rootfs::Plan],
-    null: &OwnedFd,
     path: &CString,
     arguments: &Strings,
     environment: &Strings,
 ) -> String {
     for mount in mounts {
         if let Err(error) = mount.make() {
-            return format!(
-                "failed to mount rootfs component {}: {}",
-                mount.label,
-                words(&error)
-            );
+            return mount.failure(&error);
         }
     }
+    if let Some(dir) = places.dir {
+        // A directory that is gone is the program's own business.
+        let _ = rustix::process::chdir(dir);
+    }
+    let more = places.more;
     // What is to become 3, 4, ... may lie where another one goes: lift all above first.
     let lifted: Result<Vec<OwnedFd>, _> = more
         .iter()
         .map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3 + more.len() as i32))
         .collect();
     let placed = lifted.map_err(io::Error::from).and_then(|lifted| {
-        for (number, fd) in stdio.iter().enumerate() {
-            descriptors::duplicate_to(fd.unwrap_or(null.as_fd()), number as i32)?;
+        for (number, fd) in places.stdio.iter().enumerate() {
+            descriptors::duplicate_to(fd.unwrap_or(places.null.as_fd()), number as i32)?;
         }
         for (number, fd) in lifted.iter().enumerate() {
             descriptors::duplicate_to(fd.as_fd(), 3 + number as i32)?;

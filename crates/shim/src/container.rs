@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use lighter_log_write::Time;
 use lighter_shim_api::Timestamp;
 use lighter_shim_api::runc_options::Options;
 use lighter_shim_api::status::Status;
 
+use crate::checkpoint::Restore;
 use crate::io::Io;
+use crate::logger::Logger;
+use crate::oom;
 use crate::runtime::Runtime;
-use crate::stdio::{Logger, Stdio};
+use crate::stdio::Stdio;
 
 /// Whom to answer: a connection and the stream of a request on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +36,18 @@ pub(crate) struct Container {
     pub(crate) mounted: bool,
     /// Processes outlive the first one: it has no PID namespace of its own.
     pub(crate) shared_pids: bool,
+    /// Lines of the first process's `/proc/PID/cgroup` when it was made: it may move itself below that later.
+    pub(crate) cgroups: String,
     /// OOM kills that were told.
     pub(crate) oom_kills: u64,
+    /// Wakes when memory has run out.
+    pub(crate) oom: Option<oom::Watch>,
+    /// When it did, if the kill was not counted yet.
+    pub(crate) oom_announced: Option<Time>,
     /// Directory of the memory controller's or the unified cgroup, once known.
     pub(crate) cgroup: Option<PathBuf>,
+    /// It comes back from a checkpoint when it is started.
+    pub(crate) restore: Option<Restore>,
     /// As the caller set them.
     pub(crate) options: Options,
 }

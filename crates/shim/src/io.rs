@@ -4,11 +4,12 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use lighter_log_write::{JsonFile, Stream, Time};
 use lighter_shim_api::attach as frame;
-use rustix::fs::OFlags;
+use rustix::fs::{Gid, OFlags, Uid};
 
 use crate::attach::{Attach, Client, INPUT_MAX};
 use crate::poll::{Kind, Moved, NOTHING, Outbox, Poll, READ, Token, WRITE, Watched, read};
 use crate::sink::Sink;
+use crate::stdio::Error;
 
 /// Bytes read from a process at once.
 const CHUNK: usize = 32 * 1024;
@@ -247,6 +248,18 @@ impl Io {
         if let Some(attach) = &mut self.attach {
             attach.listen_to_clients(room, poll);
         }
+    }
+
+    /// Gives the process's ends to a user and a group, so that it may open them anew by `/dev/stdout`.
+    pub(crate) fn give(&self, (uid, gid): (u32, u32)) -> Result<(), Error> {
+        if (uid, gid) == (0, 0) {
+            return Ok(());
+        }
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        for end in self.for_process.iter().flatten() {
+            rustix::fs::fchown(end, Some(uid), Some(gid)).map_err(|error| Error::Own(error.into()))?;
+        }
+        Ok(())
     }
 
     /// The runtime has the process's ends.

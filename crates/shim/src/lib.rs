@@ -7,13 +7,18 @@
 mod arguments;
 mod attach;
 mod cgroup;
+mod checkpoint;
 mod child;
 mod connection;
 mod container;
 mod delete;
+mod info;
 mod io;
 mod json;
+mod logger;
+mod oom;
 mod operation;
+mod options;
 mod poll;
 mod publish;
 mod record;
@@ -28,7 +33,7 @@ mod stdio;
 mod task;
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 
 pub use arguments::{Arguments, ArgumentsError, Verb};
@@ -79,6 +84,18 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The shim cannot enter the cgroup that its caller wants it in.
+    #[error("enter cgroup {path}")]
+    Cgroup {
+        /// Which.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The runtime that is asked about is not there.
+    #[error("look up the runtime {0:?}: it is neither beside the shim nor in PATH")]
+    NoRuntime(String),
     /// The server process cannot be made.
     #[error("fork the server")]
     Fork(#[source] std::io::Error),
@@ -95,10 +112,18 @@ pub enum Error {
 
 /// Does what the command line says. After `start` this returns in two processes: in the caller's at once, with the
 /// address printed to `out`; in the server when it has ended.
-pub fn run(config: Config, arguments: &Arguments, out: &mut impl Write) -> Result<(), Error> {
+/// `input` has the caller's options.
+pub fn run(
+    config: Config,
+    arguments: &Arguments,
+    input: &mut impl Read,
+    out: &mut impl Write,
+) -> Result<(), Error> {
     let text = match arguments.verb {
         Verb::Delete => delete::delete(&config, arguments),
-        Verb::Start => match start::start(config, arguments)? {
+        Verb::Version => info::version().into_bytes(),
+        Verb::Info => info::info(&config, input)?,
+        Verb::Start => match start::start(config, arguments, input)? {
             start::Started::Print(text) => text.into_bytes(),
             start::Started::Served => return Ok(()),
         },

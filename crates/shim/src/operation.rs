@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use lighter_log_write::Time;
 use lighter_shim_api::events::{
-    TaskCreate, TaskDelete, TaskExecStarted, TaskExit, TaskIo, TaskOom, TaskPaused, TaskResumed, TaskStart,
+    TaskCreate, TaskDelete, TaskExecStarted, TaskExit, TaskIo, TaskPaused, TaskResumed, TaskStart,
 };
 use lighter_shim_api::frame::{code, status};
 use lighter_shim_api::task::{CreateTaskResponse, DeleteResponse, StartResponse, WaitResponse};
@@ -38,6 +38,21 @@ pub(crate) enum Work {
         process: u32,
         console: Option<ConsoleSocket>,
         rootfs: Vec<lighter_shim_api::types::Mount>,
+    },
+    /// The root of a container that comes back from a checkpoint.
+    Mount {
+        process: u32,
+        rootfs: Vec<lighter_shim_api::types::Mount>,
+    },
+    Restore {
+        process: u32,
+        console: Option<ConsoleSocket>,
+    },
+    Checkpoint {
+        images: String,
+        /// CRIU's working directory, and whether it stays.
+        work: PathBuf,
+        keep: bool,
     },
     Start {
         process: u32,
@@ -140,6 +155,15 @@ impl Server {
             } => {
                 return self.created(&container, process, caller, console, rootfs, failed);
             }
+            Work::Mount { process, rootfs } => {
+                return self.mounted(&container, process, caller, rootfs, failed);
+            }
+            Work::Restore { process, console } => {
+                return self.restored(&container, process, caller, console, failed);
+            }
+            Work::Checkpoint { images, work, keep } => {
+                self.checkpointed(container, images, &work, keep, failed)
+            }
             Work::Start { process } => return self.started(&container, process, caller, failed),
             Work::Exec {
                 process,
@@ -227,40 +251,66 @@ impl Server {
         let result = result.and_then(|pid| self.adopt(number, pid, console).map(|()| pid));
         match result {
             Ok(pid) => {
-                if let Some(container) = self.containers.get_mut(id) {
-                    container.cgroup = cgroup::directory(pid);
-                    container.oom_kills = container.cgroup.as_deref().map_or(0, cgroup::oom_kills);
-                }
-                let stdio = self
-                    .processes
-                    .get(&number)
-                    .map(|process| process.stdio.clone())
-                    .unwrap_or_default();
-                let event = TaskCreate {
-                    container_id: id.to_owned(),
-                    bundle: bundle.to_string_lossy().into_owned(),
-                    rootfs: mounts,
-                    io: Some(TaskIo {
-                        stdin: stdio.stdin,
-                        stdout: stdio.stdout,
-                        stderr: stdio.stderr,
-                        terminal: stdio.terminal,
-                    }),
-                    checkpoint: String::new(),
-                    pid: pid.cast_unsigned(),
-                };
-                self.publisher.publish(&event, timestamp(self.now()), &self.poll);
-                self.reply(
-                    caller,
-                    Ok(CreateTaskResponse {
-                        pid: pid.cast_unsigned(),
-                    }
-                    .encode_to_vec()),
-                );
-                self.settled(number);
+                self.enter_cgroup(id, pid);
+                self.tell_creation(id, number, mounts, pid.cast_unsigned(), caller);
             }
             Err(text) => self.create_failed(id, caller, status(code::UNKNOWN, text)),
         }
+    }
+
+    /// The root of a container that comes back is mounted, or not.
+    fn mounted(
+        &mut self,
+        id: &str,
+        number: u32,
+        caller: Option<Caller>,
+        mounts: Vec<lighter_shim_api::types::Mount>,
+        failed: Option<String>,
+    ) {
+        match failed {
+            Some(text) => self.create_failed(id, caller, status(code::UNKNOWN, text)),
+            None => self.tell_creation(id, number, mounts, 0, caller),
+        }
+    }
+
+    fn tell_creation(
+        &mut self,
+        id: &str,
+        number: u32,
+        mounts: Vec<lighter_shim_api::types::Mount>,
+        pid: u32,
+        caller: Option<Caller>,
+    ) {
+        let (Some(container), Some(process)) = (self.containers.get(id), self.processes.get(&number)) else {
+            return;
+        };
+        let stdio = process.stdio.clone();
+        let restore = container.restore.as_ref();
+        let event = TaskCreate {
+            container_id: id.to_owned(),
+            bundle: container.bundle.to_string_lossy().into_owned(),
+            rootfs: mounts,
+            io: Some(TaskIo {
+                stdin: stdio.stdin,
+                stdout: stdio.stdout,
+                stderr: stdio.stderr,
+                terminal: stdio.terminal,
+            }),
+            checkpoint: restore.map(|restore| restore.images.clone()).unwrap_or_default(),
+            pid,
+        };
+        self.publisher.publish(&event, timestamp(self.now()), &self.poll);
+        self.reply(caller, Ok(CreateTaskResponse { pid }.encode_to_vec()));
+        self.settled(number);
+    }
+
+    /// Learns the cgroup that the runtime has put the first process into.
+    pub(crate) fn enter_cgroup(&mut self, id: &str, pid: i32) {
+        if let Some(container) = self.containers.get_mut(id) {
+            container.cgroups = cgroup::of(pid);
+            container.cgroup = cgroup::directory(&container.cgroups);
+        }
+        self.watch_oom(id);
     }
 
     /// A container that could not be created leaves nothing behind.
@@ -303,7 +353,12 @@ impl Server {
     }
 
     /// Learns a process's pid and takes its terminal.
-    fn adopt(&mut self, number: u32, pid: i32, console: Option<ConsoleSocket>) -> Result<(), String> {
+    pub(crate) fn adopt(
+        &mut self,
+        number: u32,
+        pid: i32,
+        console: Option<ConsoleSocket>,
+    ) -> Result<(), String> {
         let Some(process) = self.processes.get_mut(&number) else {
             return Ok(());
         };
@@ -321,7 +376,7 @@ impl Server {
     }
 
     /// The command about a process is over: a death meanwhile is told now.
-    fn settled(&mut self, number: u32) {
+    pub(crate) fn settled(&mut self, number: u32) {
         if let Some(process) = self.processes.get_mut(&number) {
             process.busy = false;
             if process.exit.is_some() {
@@ -468,20 +523,6 @@ impl Server {
         }
     }
 
-    fn tell_oom(&mut self, id: &str) {
-        let Some(container) = self.containers.get_mut(id) else {
-            return;
-        };
-        let kills = container.cgroup.as_deref().map_or(0, cgroup::oom_kills);
-        if kills > container.oom_kills {
-            container.oom_kills = kills;
-            let event = TaskOom {
-                container_id: id.to_owned(),
-            };
-            self.publisher.publish(&event, timestamp(self.now()), &self.poll);
-        }
-    }
-
     pub(crate) fn kill_all(&mut self, id: &str, signal: &str, caller: Option<Caller>, work: Work) {
         let Some(container) = self.containers.get(id) else {
             return;
@@ -552,6 +593,9 @@ impl Work {
     fn failure(&self) -> &'static str {
         match self {
             Self::Create { .. } => "OCI runtime create failed",
+            Self::Mount { .. } => "failed to mount rootfs component",
+            Self::Restore { .. } => "OCI runtime restore failed",
+            Self::Checkpoint { .. } => "OCI runtime checkpoint failed",
             Self::Start { .. } => "OCI runtime start failed",
             Self::Exec { .. } => "OCI runtime exec failed",
             Self::Pause => "OCI runtime pause failed",
@@ -605,7 +649,7 @@ fn end_words(end: WaitStatus) -> String {
     }
 }
 
-fn pid_from(file: &Path) -> Option<i32> {
+pub(crate) fn pid_from(file: &Path) -> Option<i32> {
     std::fs::read_to_string(file)
         .ok()?
         .trim()

@@ -9,6 +9,8 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 pub(crate) const READ: EventFlags = EventFlags::IN;
 /// Writable.
 pub(crate) const WRITE: EventFlags = EventFlags::OUT;
+/// Something exceptional: a number of a cgroup has changed.
+pub(crate) const PRIORITY: EventFlags = EventFlags::PRI;
 /// Nothing: not even a hang-up wakes the loop.
 pub(crate) const NOTHING: EventFlags = EventFlags::empty();
 
@@ -41,9 +43,11 @@ pub(crate) enum Kind {
     Client,
     /// A `binary://` logger says that it is ready.
     Logger,
+    /// Memory has run out in a container; the id is its first process's.
+    Oom,
 }
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 12] = [
     Kind::Signal,
     Kind::Listener,
     Kind::Connection,
@@ -55,6 +59,7 @@ const KINDS: [Kind; 11] = [
     Kind::Attach,
     Kind::Client,
     Kind::Logger,
+    Kind::Oom,
 ];
 
 impl Token {

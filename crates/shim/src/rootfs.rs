@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use lighter_shim_api::types::Mount;
 use lighter_sys::mount;
 
+use crate::child::words;
+
 /// A prepared mount: nothing is allocated to make it.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -18,8 +20,8 @@ pub(crate) struct Plan {
     data: CString,
     /// Where overlay's relative directories begin: mount data is one page.
     dir: Option<CString>,
-    /// What to say when it fails.
-    pub(crate) label: String,
+    /// What and where, for an error.
+    label: String,
 }
 
 const PAGE: usize = 4096;
@@ -62,6 +64,15 @@ pub(crate) fn plan(mounts: &[Mount], rootfs: &Path) -> io::Result<Vec<Plan>> {
 }
 
 impl Plan {
+    /// What is said when it could not be made.
+    pub(crate) fn failure(&self, error: &io::Error) -> String {
+        format!(
+            "failed to mount rootfs component {}: {}",
+            self.label,
+            words(error)
+        )
+    }
+
     /// Makes the mount. May block for as long as the file system likes.
     pub(crate) fn make(&self) -> io::Result<()> {
         if let Some(dir) = &self.dir {

@@ -97,6 +97,8 @@ impl Runtime {
             stdio: call.stdio,
             more: Vec::new(),
             mounts: call.mounts,
+            dir: log.parent(),
+            bound: true,
         })
     }
 

@@ -18,12 +18,15 @@ use crate::Config;
 use crate::attach::Client;
 use crate::connection::Connection;
 use crate::container::{Caller, Container, Process};
+use crate::logger::{END, KILL, Running};
 use crate::operation::Operation;
 use crate::poll::{Kind, Poll, READ, Token, Watched};
 use crate::publish::Publisher;
 use crate::{rootfs, socket};
 
 const SIGCHLD: i32 = 17;
+/// What asks a program to end. A shim ends when its containers have: nobody else would know how they did.
+const REQUESTS: [i32; 3] = [1, 2, 15];
 /// How long a shim that was asked to end lets slow readers read, in milliseconds.
 const GRACE: u32 = 2000;
 /// How long a deletion waits for output that is on its way, in seconds: as containerd's own shim does.
@@ -36,6 +39,18 @@ const LOOK: u32 = 5;
 const FAREWELL: u32 = 100;
 /// How long a shim without a container waits for a client that never came.
 const LONELY: u32 = 60_000;
+
+/// A process whose logger is not ready yet.
+#[derive(Debug)]
+pub(crate) struct Deferred {
+    /// Who waits.
+    pub(crate) caller: Caller,
+    /// What is to be mounted.
+    pub(crate) plans: Vec<rootfs::Plan>,
+    /// The same as it came.
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) since: Time,
+}
 
 /// Everything that the shim is.
 #[derive(Debug)]
@@ -53,8 +68,10 @@ pub(crate) struct Server {
     pub(crate) operations: BTreeMap<i32, Operation>,
     /// Ends that belong to nobody yet: a process may die before the runtime has told its pid.
     pub(crate) strangers: Vec<(i32, WaitStatus, Time)>,
-    /// Processes whose logger is not ready yet: who waits, and what is to be mounted.
-    pub(crate) deferred: BTreeMap<u32, (Caller, Vec<rootfs::Plan>, Vec<Mount>)>,
+    /// Processes whose logger is not ready yet.
+    pub(crate) deferred: BTreeMap<u32, Deferred>,
+    /// `binary://` programs that run, by pid.
+    pub(crate) loggers: BTreeMap<i32, Running>,
     /// Deletions that wait for output that is on its way.
     pub(crate) deleting: Vec<(Caller, DeleteRequest, Time)>,
     /// Attach clients of processes that are gone, still reading.
@@ -76,7 +93,8 @@ impl Server {
     /// Serves on `listener`, bound at `address`.
     pub(crate) fn new(config: Config, listener: OwnedFd, address: PathBuf) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let signals = SignalFd::new(&[SIGCHLD])?;
+        let [hangup, interrupt, terminate] = REQUESTS;
+        let signals = SignalFd::new(&[SIGCHLD, hangup, interrupt, terminate])?;
         lighter_sys::process::set_subreaper()?;
         let mut watched = Watched::new(
             rustix::io::fcntl_dupfd_cloexec(&signals, 3)?,
@@ -101,6 +119,7 @@ impl Server {
             operations: BTreeMap::new(),
             strangers: Vec::new(),
             deferred: BTreeMap::new(),
+            loggers: BTreeMap::new(),
             deleting: Vec::new(),
             late: BTreeMap::new(),
             publisher,
@@ -128,6 +147,8 @@ impl Server {
                 self.wake(token, flags);
             }
             self.look_for_readers();
+            self.look_for_oom();
+            self.look_at_loggers();
             self.delete_drained();
             self.flush();
             self.publisher.go_on(&self.poll);
@@ -167,7 +188,12 @@ impl Server {
             None
         };
         let quiet = self.awake.then_some(QUIET);
-        [end, self.publisher.patience(), look, quiet]
+        // Programs that may not become ready, or not end.
+        let idle = self.loggers.values().any(|logger| logger.idle.is_some());
+        let loggers = (idle || !self.deferred.is_empty()).then_some(1000);
+        let announced = |container: &Container| container.oom_announced.is_some();
+        let oom = self.containers.values().any(announced).then_some(LOOK);
+        [end, self.publisher.patience(), look, quiet, loggers, oom]
             .into_iter()
             .flatten()
             .min()
@@ -206,7 +232,8 @@ impl Server {
         let waited = milliseconds(since, now);
         let sent = self.connections.values().all(Connection::is_flushed);
         let quiet = self.late.is_empty() && self.publisher.is_idle() && self.processes.is_empty();
-        self.operations.is_empty() && ((sent && quiet) || waited > u64::from(GRACE))
+        let logged = self.loggers.is_empty() || waited > (END + KILL) * 1000;
+        self.operations.is_empty() && logged && ((sent && quiet) || waited > u64::from(GRACE))
     }
 
     /// No new clients, and the end when the old ones have what is theirs.
@@ -245,6 +272,7 @@ impl Server {
                 return;
             }
             Kind::Logger => return self.logger_ready(token.id),
+            Kind::Oom => return self.oom_woke(token.id),
             _ => {}
         }
         let Some(process) = self.processes.get_mut(&token.id) else {
@@ -326,6 +354,9 @@ impl Server {
         let mut firsts = Vec::new();
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             let pid = pid.as_raw_nonzero().get();
+            if self.loggers.remove(&pid).is_some() {
+                continue;
+            }
             if let Some(operation) = self.operations.remove(&pid) {
                 self.finish(operation, status);
             } else if let Some(number) = self.number_of(pid) {
@@ -370,7 +401,7 @@ impl Server {
     }
 }
 
-fn milliseconds(from: Time, to: Time) -> u64 {
+pub(crate) fn milliseconds(from: Time, to: Time) -> u64 {
     let all = |time: Time| time.seconds * 1000 + u64::from(time.nanos / 1_000_000);
     all(to).saturating_sub(all(from))
 }

@@ -1,18 +1,20 @@
 //! `start`: one server for a container or a group, and its address for the caller.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use lighter_shim_api::bootstrap::Bootstrap;
+use lighter_shim_api::{Any, Message};
 use lighter_sys::process::Fork;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use sha2::{Digest, Sha256};
 
 use crate::arguments::Arguments;
 use crate::server::Server;
-use crate::{Config, Error, json, socket};
+use crate::{Config, Error, json, options, socket};
 
 /// Annotations that put containers under one shim, in order of precedence.
 const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
@@ -20,6 +22,9 @@ const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.san
 const SOCKETS: &str = "/run/containerd/s";
 /// The newest version of the task service that is spoken here.
 const VERSION: u32 = 3;
+
+/// The most that is read of the caller's options, in bytes.
+const INPUT_MAX: u64 = 1 << 20;
 
 /// What `start` leaves its caller to do.
 #[derive(Debug)]
@@ -30,7 +35,7 @@ pub(crate) enum Started {
     Served,
 }
 
-pub(crate) fn start(config: Config, arguments: &Arguments) -> Result<Started, Error> {
+pub(crate) fn start(config: Config, arguments: &Arguments, input: &mut impl Read) -> Result<Started, Error> {
     let variable = |name: &str| {
         config
             .environment
@@ -50,6 +55,11 @@ pub(crate) fn start(config: Config, arguments: &Arguments) -> Result<Started, Er
     )?;
     let text = format!("unix://{}", path.display());
     let print = bootstrap(&text, variable("MAX_SHIM_VERSION"));
+    // Two that start for one group must not take a socket that is not listened on yet for a dead one's.
+    let lock = lock(&path).map_err(|source| Error::Bind {
+        path: path.clone(),
+        source,
+    })?;
     let Some(listener) = bind(&path).map_err(|source| Error::Bind {
         path: path.clone(),
         source,
@@ -58,7 +68,13 @@ pub(crate) fn start(config: Config, arguments: &Arguments) -> Result<Started, Er
         write_address(bundle, &text)?;
         return Ok(Started::Print(print));
     };
+    drop(lock);
     write_address(bundle, &text)?;
+    let unlink = |error| {
+        let _ = rustix::fs::unlink(&path);
+        error
+    };
+    enter_cgroup(&shim_cgroup(input)).map_err(unlink)?;
     adjust_oom_score();
     match lighter_sys::process::fork(0, None).map_err(Error::Fork)? {
         Fork::Parent { .. } => Ok(Started::Print(print)),
@@ -93,7 +109,10 @@ fn address(arguments: &Arguments, group: &str, ours: Option<OsString>) -> Result
             (PathBuf::from(SOCKETS), name.to_string_lossy().into_owned())
         }
     };
-    let made = std::fs::DirBuilder::new().recursive(true).create(&dir);
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(&dir);
     made.map_err(|source| Error::SocketDir {
         path: dir.clone(),
         source,
@@ -116,6 +135,54 @@ fn bind(path: &Path) -> io::Result<Option<OwnedFd>> {
     }
     rustix::fs::unlink(path)?;
     socket::listen(path).map(Some)
+}
+
+/// Held while sockets in the directory of `path` are made and replaced.
+fn lock(path: &Path) -> io::Result<OwnedFd> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(dir, flags, Mode::empty())?;
+    rustix::fs::flock(&fd, FlockOperation::LockExclusive)?;
+    Ok(fd)
+}
+
+/// The cgroup that the caller wants the shim in, from the options on its standard input; empty: where it is.
+fn shim_cgroup(input: &mut impl Read) -> String {
+    let mut bytes = Vec::new();
+    // Callers that say nothing give an empty file.
+    let _ = input.take(INPUT_MAX).read_to_end(&mut bytes);
+    let any = Any::decode(bytes.as_slice()).unwrap_or_default();
+    options::read(Some(&any))
+        .map(|options| options.shim_cgroup)
+        .unwrap_or_default()
+}
+
+/// Enters `path` in every hierarchy that has it. None is an error.
+fn enter_cgroup(path: &str) -> Result<(), Error> {
+    if path.is_empty() {
+        return Ok(());
+    }
+    let failed = |source| Error::Cgroup {
+        path: path.to_owned(),
+        source,
+    };
+    let below = path.trim_start_matches('/');
+    let root = Path::new("/sys/fs/cgroup");
+    let mut found = false;
+    let hierarchies = std::fs::read_dir(root).into_iter().flatten().flatten();
+    let dirs = std::iter::once(root.join(below)).chain(hierarchies.map(|entry| entry.path().join(below)));
+    for procs in dirs
+        .map(|dir| dir.join("cgroup.procs"))
+        .filter(|procs| procs.exists())
+    {
+        std::fs::write(procs, "0").map_err(failed)?;
+        found = true;
+    }
+    if found {
+        Ok(())
+    } else {
+        Err(failed(io::ErrorKind::NotFound.into()))
+    }
 }
 
 fn bootstrap(address: &str, max: Option<OsString>) -> String {

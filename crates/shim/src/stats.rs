@@ -7,10 +7,9 @@ use prost::Message;
 
 use crate::cgroup::{directory_in, field, number};
 
-/// The metrics of the cgroup that `pid` is in; `None` when the process is gone.
-pub(crate) fn of(pid: i32) -> Option<Any> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    let dir = |controller: &str| directory_in(&text, controller);
+/// The metrics of the cgroup in the text of `/proc/PID/cgroup`; `None` when it names none.
+pub(crate) fn of(text: &str) -> Option<Any> {
+    let dir = |controller: &str| directory_in(text, controller);
     let controllers: Vec<PathBuf> = ["memory", "cpuacct", "cpu", "pids", "blkio"]
         .iter()
         .filter_map(|name| dir(name))

@@ -2,8 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 use lighter_log_write::{JsonFile, Limits};
@@ -12,8 +11,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::attach::Attach;
-use crate::child::{self, Program};
 use crate::io::{Io, set_nonblocking};
+use crate::logger::Logger;
 use crate::poll::{Kind, Poll, Token, Watched};
 use crate::sink::Sink;
 
@@ -49,23 +48,20 @@ pub(crate) enum Error {
     },
     #[error("make a pipe")]
     Pipe(#[source] io::Error),
+    #[error("give a pipe to the container's user")]
+    Own(#[source] io::Error),
     #[error("failed to start binary process")]
     Logger(#[source] io::Error),
 }
 
-/// A logging program that was started.
-#[derive(Debug)]
-pub(crate) struct Logger {
-    /// Readable, or at its end, when it is ready.
-    pub(crate) ready: Watched,
-}
-
-/// Opens everything. Blocks on nothing. The logger, if there is one, must be ready before the process starts.
+/// Opens everything; the process's ends are `owner`'s (uid, gid). Blocks on nothing. The logger, if there is one, must be
+/// ready before the process starts.
 pub(crate) fn open(
     stdio: &Stdio,
     process: u32,
     ids: (&str, &str),
     environment: &[CString],
+    owner: (u32, u32),
     poll: &Poll,
 ) -> Result<(Io, Option<Logger>), Error> {
     let mut io = Io {
@@ -78,13 +74,9 @@ pub(crate) fn open(
     if out.starts_with(log_uri::SCHEME) {
         open_log(&mut io, &LogUri::parse(out)?, poll)?;
     } else if let Some(rest) = out.strip_prefix("binary://") {
-        logger = Some(open_logger(&mut io, rest, ids, environment)?);
+        logger = Some(Logger::start(&mut io, rest, ids, environment)?);
     } else if let Some(path) = out.strip_prefix("file://") {
-        let file = Rc::new(open_file(&log_uri::decode(path)?)?);
-        io.sinks = [
-            Some(Sink::file(Rc::clone(&file), process, 0)),
-            Some(Sink::file(file, process, 1)),
-        ];
+        open_files(&mut io, &log_uri::decode(path)?)?;
     } else {
         for (stream, path) in [out, stdio.stderr.as_str()].into_iter().enumerate() {
             io.sinks[stream] = open_sink(path, process, stream as u32)?;
@@ -93,6 +85,7 @@ pub(crate) fn open(
     open_input(&mut io, &stdio.stdin, poll)?;
     if !io.terminal {
         open_pipes(&mut io, stdio)?;
+        io.give(owner)?;
     }
     Ok((io, logger))
 }
@@ -131,53 +124,39 @@ fn open_sink(path: &str, process: u32, stream: u32) -> Result<Option<Sink>, Erro
     })
 }
 
-fn open_file(path: &str) -> Result<OwnedFd, Error> {
+/// One file for both streams.
+fn open_files(io: &mut Io, path: &str) -> Result<(), Error> {
     let failed = |source| Error::Open {
         path: path.to_owned(),
         source,
     };
+    let process = io.process;
     if let Some(dir) = Path::new(path).parent() {
         std::fs::create_dir_all(dir).map_err(failed)?;
     }
-    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::from_raw_mode(0o644)).map_err(|error| failed(error.into()))
-}
-
-/// containerd's contract: descriptors 3 and 4 are stdout and stderr, 5 is closed or written when it is ready; each
-/// query parameter is two arguments.
-fn open_logger(io: &mut Io, uri: &str, ids: (&str, &str), environment: &[CString]) -> Result<Logger, Error> {
-    let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
-    let path = PathBuf::from(log_uri::decode(path)?);
-    let text = |text: String| CString::new(text).map_err(|error| Error::Logger(error.into()));
-    let mut arguments = vec![text(path.to_string_lossy().into_owned())?];
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        arguments.push(text(log_uri::decode(key)?)?);
-        if !value.is_empty() {
-            arguments.push(text(log_uri::decode(value)?)?);
+    // What is no file after all (a fifo, a terminal) may not take everything at once, and must not block us.
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::from_raw_mode(0o644)) {
+        Err(rustix::io::Errno::NXIO) => {
+            for stream in 0..2 {
+                let sink = Sink::fifo(path, process, stream as u32).map_err(failed)?;
+                io.sinks[stream] = Some(sink);
+            }
+            return Ok(());
         }
+        opened => opened.map_err(|error| failed(error.into()))?,
+    };
+    let kind = rustix::fs::fstat(&file).map_err(|error| failed(error.into()))?;
+    if rustix::fs::FileType::from_raw_mode(kind.st_mode) == rustix::fs::FileType::RegularFile {
+        let file = Rc::new(file);
+        io.sinks = [0, 1].map(|stream| Some(Sink::file(Rc::clone(&file), process, stream)));
+        return Ok(());
     }
-    let mut environment = environment.to_vec();
-    environment.push(text(format!("CONTAINER_ID={}", ids.1))?);
-    environment.push(text(format!("CONTAINER_NAMESPACE={}", ids.0))?);
-    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| Error::Pipe(error.into()));
-    let ((out, our_out), (err, our_err), (ready, tell)) = (pipe()?, pipe()?, pipe()?);
-    let started = child::start(Program {
-        path: &path,
-        arguments,
-        environment,
-        stdio: [None, None, None],
-        more: vec![out.as_fd(), err.as_fd(), tell.as_fd()],
-        mounts: &[],
-    });
-    for (stream, fd) in [our_out, our_err].into_iter().enumerate() {
-        set_nonblocking(&fd).map_err(Error::Pipe)?;
-        io.sinks[stream] = Some(Sink::pipe(fd, io.process, stream as u32));
+    let second = rustix::io::fcntl_dupfd_cloexec(&file, 3).map_err(|error| failed(error.into()))?;
+    for (stream, fd) in [file, second].into_iter().enumerate() {
+        io.sinks[stream] = Some(Sink::pipe(fd, process, stream as u32));
     }
-    set_nonblocking(&ready).map_err(Error::Pipe)?;
-    let ready = Watched::new(ready, Token::new(Kind::Logger, io.process, 0));
-    started.map_err(Error::Logger)?;
-    Ok(Logger { ready })
+    Ok(())
 }
 
 fn open_input(io: &mut Io, stdin: &str, poll: &Poll) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use lighter_shim_api::events::TaskExecAdded;
 use lighter_shim_api::frame::{code, status};
-use lighter_shim_api::runc_options::{Options, ProcessDetails};
+use lighter_shim_api::runc_options::ProcessDetails;
 use lighter_shim_api::status::ProcessInfo;
 use lighter_shim_api::task::{
     CloseIoRequest, ConnectRequest, ConnectResponse, CreateTaskRequest, DeleteRequest, ExecProcessRequest,
@@ -19,15 +19,17 @@ use lighter_shim_api::types::Mount;
 use lighter_shim_api::{Any, service};
 use prost::Message;
 
+use crate::checkpoint::Restore;
 use crate::container::{Caller, Container, Exit, Process};
+use crate::logger::Running;
 use crate::operation::{Work, not_found};
 use crate::runtime::{Call, ConsoleSocket, Runtime};
-use crate::server::{Server, timestamp};
+use crate::server::{Deferred, Server, timestamp};
 use crate::stdio::{self, Stdio};
-use crate::{cgroup, json, record, rootfs, stats};
+use crate::{cgroup, json, options, record, rootfs, stats};
 
 /// An answer now, or `None`: it comes later.
-type Answer = Result<Option<Vec<u8>>, Status>;
+pub(crate) type Answer = Result<Option<Vec<u8>>, Status>;
 
 const NOTHING: Answer = Ok(Some(Vec::new()));
 
@@ -55,10 +57,7 @@ impl Server {
                 let request: ResumeRequest = read(payload)?;
                 self.freeze(caller, &request.id, false)
             }
-            "Checkpoint" => Err(status(
-                code::UNIMPLEMENTED,
-                "checkpoint is not supported by this shim",
-            )),
+            "Checkpoint" => self.checkpoint(caller, &read(payload)?),
             "Kill" => self.kill(caller, &read(payload)?),
             "Exec" => self.exec(read(payload)?),
             "ResizePty" => self.resize(&read(payload)?),
@@ -77,7 +76,7 @@ impl Server {
         }
     }
 
-    fn container(&self, id: &str) -> Result<&Container, Status> {
+    pub(crate) fn container(&self, id: &str) -> Result<&Container, Status> {
         self.containers.get(id).ok_or_else(not_found)
     }
 
@@ -132,14 +131,9 @@ impl Server {
                 format!("container {}: already exists", request.id),
             ));
         }
-        if !request.checkpoint.is_empty() {
-            return Err(status(
-                code::UNIMPLEMENTED,
-                "restoring a checkpoint is not supported by this shim",
-            ));
-        }
         check_id(&request.id)?;
-        let options = options(request.options.as_ref())?;
+        let options = options::read(request.options.as_ref())?;
+        let restore = Restore::of(&request, &options.criu_work_path);
         let bundle = PathBuf::from(&request.bundle);
         let runtime = Runtime::new(
             &options.binary_name,
@@ -163,7 +157,7 @@ impl Server {
             stderr: request.stderr,
             terminal: request.terminal,
         };
-        let number = self.open_process(&request.id, "", stdio, &runtime)?;
+        let number = self.open_process(&request.id, "", stdio, &runtime, (options.io_uid, options.io_gid))?;
         let shared_pids = shares_pids(&bundle);
         let container = Container {
             bundle,
@@ -173,8 +167,12 @@ impl Server {
             paused: false,
             mounted: !plans.is_empty(),
             shared_pids,
+            cgroups: String::new(),
             oom_kills: 0,
+            oom: None,
+            oom_announced: None,
             cgroup: None,
+            restore,
             options,
         };
         self.containers.insert(request.id, container);
@@ -190,11 +188,12 @@ impl Server {
         exec_id: &str,
         stdio: Stdio,
         runtime: &Runtime,
+        owner: (u32, u32),
     ) -> Result<u32, Status> {
         let number = self.number();
         let log_id = if exec_id.is_empty() { id } else { exec_id };
         let ids = (self.config.namespace.as_str(), log_id);
-        let opened = stdio::open(&stdio, number, ids, &runtime.environment, &self.poll);
+        let opened = stdio::open(&stdio, number, ids, &runtime.environment, owner, &self.poll);
         let (io, logger) = opened.map_err(|error| {
             let text = lighter_stdx::error::chain(&error);
             status(
@@ -202,6 +201,14 @@ impl Server {
                 format!("failed to create init process I/O: {text}"),
             )
         })?;
+        if let Some(logger) = &logger {
+            let running = Running {
+                process: number,
+                idle: None,
+                told: false,
+            };
+            self.loggers.insert(logger.pid, running);
+        }
         let process = Process {
             container: id.to_owned(),
             exec_id: exec_id.to_owned(),
@@ -230,19 +237,35 @@ impl Server {
         match &mut process.logger {
             Some(logger) => {
                 logger.ready.want(&self.poll, crate::poll::READ);
-                self.deferred.insert(number, (caller, plans, mounts));
+                let since = (self.config.clock)();
+                self.deferred.insert(
+                    number,
+                    Deferred {
+                        caller,
+                        plans,
+                        mounts,
+                        since,
+                    },
+                );
             }
             None => self.begin_process(caller, number, &plans, mounts),
         }
     }
 
-    /// The logger of a process is ready, or gone.
-    pub(crate) fn logger_ready(&mut self, number: u32) {
-        if let Some(process) = self.processes.get_mut(&number) {
-            process.logger = None;
-        }
-        if let Some((caller, plans, mounts)) = self.deferred.remove(&number) {
-            self.begin_process(caller, number, &plans, mounts);
+    /// A process's output has where to go, or `failure` says why it has not.
+    pub(crate) fn logged(&mut self, number: u32, failure: Option<String>) {
+        let Some(deferred) = self.deferred.remove(&number) else {
+            return;
+        };
+        let Deferred {
+            caller,
+            plans,
+            mounts,
+            ..
+        } = deferred;
+        match failure {
+            Some(why) => self.not_begun(caller, number, status(code::UNKNOWN, why)),
+            None => self.begin_process(caller, number, &plans, mounts),
         }
     }
 
@@ -251,25 +274,38 @@ impl Server {
             return;
         };
         let (id, first) = (process.container.clone(), process.exec_id.is_empty());
-        let begun = if first {
+        let restores = first
+            && self
+                .containers
+                .get(&id)
+                .is_some_and(|found| found.restore.is_some());
+        let begun = if restores {
+            self.begin_mounts(caller, &id, number, plans, mounts)
+        } else if first {
             self.begin_create(caller, &id, number, plans, mounts)
         } else {
             self.begin_exec(caller, &id, number)
         };
-        if let Some(process) = self.processes.get_mut(&number) {
+        if let Some(process) = self.processes.get_mut(&number).filter(|_| !restores) {
             process.io.handed_over();
         }
         if let Err(why) = begun {
-            if first {
-                self.create_failed(&id, Some(caller), why);
-            } else {
-                self.end_io(number);
-                if let Some(process) = self.processes.get_mut(&number) {
-                    process.busy = false;
-                }
-                self.answer(caller, Err(why));
-            }
+            self.not_begun(caller, number, why);
         }
+    }
+
+    /// The runtime was not even called.
+    fn not_begun(&mut self, caller: Caller, number: u32, why: Status) {
+        let Some(process) = self.processes.get_mut(&number) else {
+            return;
+        };
+        if process.exec_id.is_empty() {
+            let id = process.container.clone();
+            return self.create_failed(&id, Some(caller), why);
+        }
+        process.busy = false;
+        self.end_io(number);
+        self.answer(caller, Err(why));
     }
 
     fn begin_create(
@@ -335,7 +371,7 @@ impl Server {
         self.begin_with_stdio(id, caller, number, log, arguments, &[], work)
     }
 
-    fn console(
+    pub(crate) fn console(
         &self,
         number: u32,
         path: PathBuf,
@@ -359,7 +395,7 @@ impl Server {
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is one part of one command")]
-    fn begin_with_stdio(
+    pub(crate) fn begin_with_stdio(
         &mut self,
         id: &str,
         caller: Caller,
@@ -398,7 +434,8 @@ impl Server {
 
     fn start(&mut self, caller: Caller, request: &StartRequest) -> Answer {
         let number = self.number_of_process(&request.id, &request.exec_id)?;
-        let bundle = self.container(&request.id)?.bundle.clone();
+        let container = self.container(&request.id)?;
+        let (bundle, restores) = (container.bundle.clone(), container.restore.is_some());
         let Some(process) = self.processes.get_mut(&number) else {
             return Err(not_found());
         };
@@ -414,6 +451,14 @@ impl Server {
             return Ok(None);
         }
         process.busy = true;
+        if restores {
+            let begun = self.begin_restore(caller, &request.id, number);
+            if let Some(process) = self.processes.get_mut(&number) {
+                process.busy = begun.is_ok();
+                process.io.handed_over();
+            }
+            return begun.map(|()| None);
+        }
         let call = Call {
             arguments: vec!["start".into(), OsString::from(&request.id)],
             ..Call::default()
@@ -603,6 +648,7 @@ impl Server {
         check_id(&request.exec_id)?;
         let container = self.container(&request.id)?;
         let (runtime, init, paused) = (container.runtime.clone(), container.init, container.paused);
+        let owner = (container.options.io_uid, container.options.io_gid);
         if container.execs.contains_key(&request.exec_id) {
             return Err(status(
                 code::ALREADY_EXISTS,
@@ -630,7 +676,7 @@ impl Server {
             stderr: request.stderr,
             terminal: request.terminal,
         };
-        let number = self.open_process(&request.id, &request.exec_id, stdio, &runtime)?;
+        let number = self.open_process(&request.id, &request.exec_id, stdio, &runtime, owner)?;
         if let Some(process) = self.processes.get_mut(&number) {
             process.spec = request.spec.map(|spec| spec.value).unwrap_or_default();
         }
@@ -707,8 +753,7 @@ impl Server {
     }
 
     fn stats(&mut self, request: &StatsRequest) -> Answer {
-        let process = self.process(&request.id, "")?;
-        let stats = stats::of(process.pid)
+        let stats = stats::of(&self.container(&request.id)?.cgroups)
             .ok_or_else(|| status(code::NOT_FOUND, "cgroup of the container: not found"))?;
         Ok(Some(StatsResponse { stats: Some(stats) }.encode_to_vec()))
     }
@@ -730,7 +775,7 @@ impl Server {
     }
 }
 
-fn read<M: Message + Default>(payload: &[u8]) -> Result<M, Status> {
+pub(crate) fn read<M: Message + Default>(payload: &[u8]) -> Result<M, Status> {
     M::decode(payload).map_err(|error| status(code::INVALID_ARGUMENT, error.to_string()))
 }
 
@@ -743,14 +788,6 @@ fn check_id(id: &str) -> Result<(), Status> {
         ));
     }
     Ok(())
-}
-
-fn options(any: Option<&Any>) -> Result<Options, Status> {
-    match any {
-        Some(any) if service::is_type(&any.type_url, service::RUNC_OPTIONS) => read(&any.value),
-        // Options of other shims mean nothing here.
-        _ => Ok(Options::default()),
-    }
 }
 
 /// Whether the specification gives the container no PID namespace of its own.
