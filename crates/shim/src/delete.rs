@@ -1,7 +1,9 @@
 //! `delete`: what a shim that died has left is killed and taken away.
 
 use std::ffi::OsString;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lighter_log_write::Time;
 use lighter_shim_api::task::DeleteResponse;
@@ -15,6 +17,20 @@ use crate::{Config, record, rootfs};
 
 /// The status that stands for SIGKILL.
 const KILLED: u32 = 128 + 9;
+
+/// How long the runtime may take: containerd gives the whole command five seconds, and the mounts have yet to go.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Waits for the runtime, but not for one that hangs.
+fn wait(pid: i32) {
+    let ended = lighter_sys::pidfd::open(pid)
+        .and_then(|fd| lighter_sys::pidfd::wait_exit(fd.as_fd(), Some(PATIENCE)))
+        .unwrap_or(true);
+    if !ended {
+        let _ = lighter_sys::process::kill(pid, 9);
+    }
+    let _ = rustix::process::waitpid(Pid::from_raw(pid), WaitOptions::empty());
+}
 
 /// Cleans up and returns the encoded `DeleteResponse`. What is gone already is no error; what cannot be removed is left.
 pub(crate) fn delete(config: &Config, arguments: &Arguments) -> Vec<u8> {
@@ -46,7 +62,7 @@ pub(crate) fn delete(config: &Config, arguments: &Arguments) -> Vec<u8> {
         ..Call::default()
     };
     if let Ok(child) = runtime.start(&bundle.join("log.json"), call) {
-        let _ = rustix::process::waitpid(Pid::from_raw(child.pid), WaitOptions::empty());
+        wait(child.pid);
     }
     let _ = rootfs::unmount(&bundle.join("rootfs"));
     let pid = std::fs::read_to_string(bundle.join("init.pid"))

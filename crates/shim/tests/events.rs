@@ -170,3 +170,26 @@ fn an_oom_kill_is_told_before_the_exit() {
     assert_eq!(events.expect::<TaskOom>().container_id, "c1");
     assert_eq!(events.expect::<TaskExit>().exit_status, 137);
 }
+
+#[test]
+fn an_oom_kill_is_told_while_the_container_goes_on() {
+    let bed = Bed::new(&[
+        "sh",
+        "-c",
+        "sh -c 'x=0123456789; while true; do x=$x$x; done'; sleep 1000",
+    ]);
+    bed.edit_config(|config| {
+        config["linux"]["resources"] =
+            serde_json::json!({"memory": {"limit": 16_777_216, "swap": 16_777_216}});
+    });
+    let mut events = Listener::bind(&bed.events);
+    let mut task = bed.task();
+    task.create();
+    task.start("");
+    events.expect::<TaskCreate>();
+    events.expect::<TaskStart>();
+    assert_eq!(events.expect::<TaskOom>().container_id, "c1");
+    assert_eq!(task.state("").exit_status, 0);
+    task.kill("", 9);
+    events.expect::<TaskExit>();
+}

@@ -121,8 +121,18 @@ impl Bed {
         fs::write(bundle.join("config.json"), config).unwrap();
     }
 
+    /// `start` with the caller's options in a file.
+    pub(crate) fn start_with_input(&self, input: &Path) -> String {
+        let input = fs::File::open(input).unwrap();
+        String::from_utf8(self.verb_with("start", &[("MAX_SHIM_VERSION", "3")], input.into())).unwrap()
+    }
+
     /// Runs the shim's verb on the host; its output.
     pub(crate) fn verb(&self, verb: &str, environment: &[(&str, &str)]) -> Vec<u8> {
+        self.verb_with(verb, environment, Stdio::null())
+    }
+
+    fn verb_with(&self, verb: &str, environment: &[(&str, &str)], input: Stdio) -> Vec<u8> {
         let program = program();
         let mut words = vec![
             "env".to_owned(),
@@ -154,7 +164,7 @@ impl Bed {
         let output = self
             .host
             .command(Machine::Host, &words)
-            .stdin(Stdio::null())
+            .stdin(input)
             .output()
             .unwrap();
         assert!(
@@ -185,6 +195,63 @@ impl Bed {
             type_url: service::RUNC_OPTIONS.into(),
             value: options.encode_to_vec(),
         }
+    }
+
+    /// Goes on with another container, in the group `pod`: its bundle, and the shim of the group.
+    pub(crate) fn join_pod(&mut self, id: &str, arguments: &[&str]) {
+        self.id = id.into();
+        self.make_bundle(arguments, false);
+        self.edit_config(|config| {
+            config["annotations"] = serde_json::json!({"io.kubernetes.cri.sandbox-id": "pod"});
+        });
+        self.printed = self.start(&[("MAX_SHIM_VERSION", "3")]);
+    }
+
+    pub(crate) fn edit_config(&self, edit: impl FnOnce(&mut serde_json::Value)) {
+        let path = self.bundle().join("config.json");
+        let mut config = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        edit(&mut config);
+        fs::write(path, config.to_string()).unwrap();
+    }
+
+    /// A request without output, on a root that containers may share.
+    pub(crate) fn quiet_request(&self) -> CreateTaskRequest {
+        let mut request = self.create_request();
+        request.rootfs[0].options = vec![format!("lowerdir={0}/image:{0}/upper", self.base.display())];
+        CreateTaskRequest {
+            stdout: String::new(),
+            stderr: String::new(),
+            ..request
+        }
+    }
+
+    /// A program of the host.
+    pub(crate) fn script(&self, name: &str, text: &str) -> String {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.base.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path.display().to_string()
+    }
+
+    pub(crate) fn fifo(&self, name: &str) -> String {
+        let path = self.base.join(name).display().to_string();
+        self.host.sh(&format!("mkfifo {path}"));
+        path
+    }
+
+    /// Fails when something of the container is left.
+    #[track_caller]
+    pub(crate) fn is_clean(&self) {
+        lighter_harness::eventually("nothing is left", || {
+            let left = self.host.sh(&format!(
+                "find /sys/fs/cgroup/*{} -mindepth 1 -type d 2>/dev/null || true; ls {}/runtime/* 2>/dev/null || true; \
+                 grep -o '[^ ]*/rootfs ' /proc/self/mountinfo || true",
+                self.host.cgroup_parent(),
+                self.base.display()
+            ));
+            left.trim().is_empty().then_some(())
+        });
     }
 
     /// A request with an overlay for its root and the log for its output.
@@ -398,6 +465,11 @@ impl Client {
             next: 1,
             service: service::TASK_V3,
         }
+    }
+
+    /// The connection itself, for what is no request.
+    pub(crate) fn raw(&mut self) -> &mut UnixStream {
+        &mut self.stream
     }
 
     pub(crate) fn send(&mut self, method: &str, request: &impl Message) {
