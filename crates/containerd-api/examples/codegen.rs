@@ -10,7 +10,10 @@ fn main() -> anyhow::Result<()> {
     files.sort();
     let descriptors = protox::compile(&files, [&proto])?;
     // What reflection tells: ours alone, without the comments.
-    std::fs::write(here.join("src/generated/descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    std::fs::write(
+        here.join("src/generated/descriptors.bin"),
+        prost::Message::encode_to_vec(&descriptors),
+    )?;
     let mut config = tonic_prost_build::Config::new();
     config.enable_type_names();
     tonic_prost_build::configure()
