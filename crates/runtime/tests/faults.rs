@@ -22,6 +22,11 @@ const PROBE: &str = "busybox awk '{ $1 = $2 = $3 = \"\"; print }' /proc/self/mou
 
 /// Cases of one command are thinned to each `every`-th, unless LIGHTER_ROUNDS asks for more than the usual 3 rounds.
 fn faults(kind: &str, faults: &str, every: usize) {
+    faults_of(kind, faults, every, |_, _| {});
+}
+
+/// Of a configuration that `change` makes.
+fn faults_of(kind: &str, faults: &str, every: usize, change: impl FnOnce(&Host, &mut Value)) {
     let thorough = std::env::var("LIGHTER_ROUNDS")
         .ok()
         .and_then(|rounds| rounds.parse::<usize>().ok())
@@ -29,7 +34,7 @@ fn faults(kind: &str, faults: &str, every: usize) {
     let every = if thorough { 1 } else { every };
     let host = Host::new();
     let args = match kind {
-        "create" | "inside" | "start" => vec!["sh".to_owned(), "-c".to_owned(), PROBE.to_owned()],
+        "create" | "inside" | "start" | "run" => vec!["sh".to_owned(), "-c".to_owned(), PROBE.to_owned()],
         _ => vec![
             "sh".to_owned(),
             "-c".to_owned(),
@@ -46,6 +51,7 @@ fn faults(kind: &str, faults: &str, every: usize) {
             "env": ["PATH=/usr/bin:/bin"], "timeout": 5});
         config["hooks"] = json!({"createRuntime": [hook]});
     }
+    change(&host, &mut config);
     host.write(&config);
     let mut probe = config["process"].clone();
     probe["args"] = json!(["sh", "-c", PROBE]);
@@ -117,4 +123,30 @@ fn a_delete_that_fails_can_be_done_again() {
 #[test]
 fn a_delete_that_is_killed_can_be_done_again() {
     faults("delete", "KILL", 6);
+}
+
+#[test]
+fn a_run_that_fails_leaves_nothing() {
+    faults("run", "error", 30);
+}
+
+/// With the stages that a user namespace takes, and clocks that are set off.
+fn with_user(host: &Host, config: &mut Value) {
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(host.path(""), open).unwrap();
+    config["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+    config["linux"]["gidMappings"] = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+    config["linux"]["timeOffsets"] = json!({"monotonic": {"secs": 100}});
+    let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.extend(["user", "time"].map(|kind| json!({"type": kind})));
+}
+
+#[test]
+fn a_create_in_a_user_namespace_that_fails_leaves_nothing() {
+    faults_of("create", "error", 24, with_user);
+}
+
+#[test]
+fn an_exec_into_a_user_namespace_that_fails_leaves_the_container_as_it_was() {
+    faults_of("exec", "error", 24, with_user);
 }

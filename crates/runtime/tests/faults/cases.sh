@@ -68,6 +68,7 @@ command() {
         return
         ;;
     create) set -- create --pid-file /run/pid c ;;
+    run) set -- run --pid-file /run/pid c ;;
     start) set -- start c ;;
     exec) set -- exec --pid-file /run/pid -p "$PROBE" c ;;
     delete) set -- delete --force c ;;
@@ -89,7 +90,7 @@ works() {
         got=$(seen /run/out)
         ;;
     start) got=$(seen /run/out) ;;
-    exec) got=$(seen /run/out.command) ;;
+    exec | run) got=$(seen /run/out.command) ;;
     delete) got=$GOOD ;;
     esac
     # It died after the runtime had left, and if it could it said why on its own stderr.
@@ -116,10 +117,10 @@ one() {
         refused=$((refused + 1))
         [[ -s $LOG || -s /run/err ]] || fail "says nothing ($code)"
         # The process did begin: it printed, or said on its own stderr what it failed at.
-        [[ $KIND == exec && (-s /run/out.command || ! -s $LOG) ]] && rm -f /run/pid
+        [[ $KIND == @(exec|run) && (-s /run/out.command || ! -s $LOG) ]] && rm -f /run/pid
         case $KIND in
         # No second command is needed.
-        create | inside | exec) settled || fail "left by the failed command: $(diff <(echo "$BASE") <(echo "$rest") | tr '\n' ' ')" ;;
+        create | inside | exec | run) settled || fail "left by the failed command: $(diff <(echo "$BASE") <(echo "$rest") | tr '\n' ' ')" ;;
         esac
     fi
     if [[ $KIND == exec ]]; then
@@ -176,7 +177,7 @@ command || { echo "the good run failed: $(<$LOG)"; exit 1; }
 case $KIND in
 create | inside) mv /run/out.command /run/out; runtime start c; GOOD=$(seen /run/out) ;;
 start) GOOD=$(seen /run/out) ;;
-exec) GOOD=$(seen /run/out.command) ;;
+exec | run) GOOD=$(seen /run/out.command) ;;
 delete) GOOD= ;;
 esac
 [[ $KIND == exec ]] || runtime delete -f c; rm -f /run/pid
