@@ -27,6 +27,7 @@ mod runtime;
 mod server;
 mod sink;
 mod socket;
+mod spec;
 mod start;
 mod stats;
 mod stdio;

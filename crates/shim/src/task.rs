@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use lighter_shim_api::events::TaskExecAdded;
 use lighter_shim_api::frame::{code, status};
@@ -26,7 +26,7 @@ use crate::operation::{Work, not_found};
 use crate::runtime::{Call, ConsoleSocket, Runtime};
 use crate::server::{Deferred, Server, timestamp};
 use crate::stdio::{self, Stdio};
-use crate::{cgroup, json, options, record, rootfs, stats};
+use crate::{cgroup, options, record, rootfs, spec, stats};
 
 /// An answer now, or `None`: it comes later.
 pub(crate) type Answer = Result<Option<Vec<u8>>, Status>;
@@ -158,7 +158,7 @@ impl Server {
             terminal: request.terminal,
         };
         let number = self.open_process(&request.id, "", stdio, &runtime, (options.io_uid, options.io_gid))?;
-        let shared_pids = shares_pids(&bundle);
+        let shared_pids = spec::shares_pids(&bundle);
         let container = Container {
             bundle,
             runtime,
@@ -788,21 +788,4 @@ fn check_id(id: &str) -> Result<(), Status> {
         ));
     }
     Ok(())
-}
-
-/// Whether the specification gives the container no PID namespace of its own.
-fn shares_pids(bundle: &Path) -> bool {
-    let Ok(text) = std::fs::read_to_string(bundle.join("config.json")) else {
-        return false;
-    };
-    let namespaces = json::member(&text, "linux").and_then(|linux| json::member(linux, "namespaces"));
-    let member = |namespace: &str, key| json::member(namespace, key).and_then(json::string);
-    !namespaces
-        .map(json::elements)
-        .unwrap_or_default()
-        .into_iter()
-        .any(|namespace| {
-            member(namespace, "type").as_deref() == Some("pid")
-                && member(namespace, "path").is_none_or(|path| path.is_empty())
-        })
 }
