@@ -58,6 +58,24 @@ fn make_directory(path: &Path) -> Result<(), Status> {
     })
 }
 
+/// The end of CRIU's log: why it failed.
+fn keep_log(from: &Path, to: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::FileExt as _;
+    let file = std::fs::File::open(from)?;
+    let mut end = vec![0; 64 * 1024];
+    let begin = file.metadata()?.len().saturating_sub(end.len() as u64);
+    let count = file.read_at(&mut end, begin)?;
+    std::fs::write(to, &end[..count])
+}
+
+/// CRIU's working directory has files only.
+fn remove_files(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let _ = rustix::fs::unlink(entry.path());
+    }
+    let _ = rustix::fs::rmdir(dir);
+}
+
 impl Server {
     pub(crate) fn checkpoint(&mut self, caller: Caller, request: &CheckpointTaskRequest) -> Answer {
         let container = self.container(&request.id)?;
@@ -123,14 +141,14 @@ impl Server {
         let failed = failed.map(|text| {
             let bundle = self.containers.get(&id).map(|container| container.bundle.clone());
             let kept = bundle.unwrap_or_default().join("criu-dump.log");
-            match std::fs::copy(work.join("dump.log"), &kept) {
-                Ok(_) => format!("{text} path= {}", kept.display()),
+            match keep_log(&work.join("dump.log"), &kept) {
+                Ok(()) => format!("{text} path= {}", kept.display()),
                 // The runtime has failed before CRIU began.
                 Err(_) => text,
             }
         });
         if !keep {
-            let _ = std::fs::remove_dir_all(work);
+            remove_files(work);
         }
         if failed.is_none() {
             let event = TaskCheckpointed {

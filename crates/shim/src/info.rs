@@ -1,12 +1,17 @@
 //! `-v` and `-info`: what this shim is, and what its runtime can do.
 
+use std::ffi::CString;
+use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use lighter_shim_api::info::{FEATURES, RuntimeInfo, RuntimeVersion};
 use lighter_shim_api::{Any, Message, service};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, WaitOptions};
 
+use crate::child::{self, Program};
 use crate::runtime::Runtime;
 use crate::{Config, Error, options};
 
@@ -26,7 +31,10 @@ pub(crate) fn info(config: &Config, input: &mut impl Read) -> Result<Vec<u8>, Er
     let given = options::read(Some(&any)).unwrap_or_default();
     let own = config.program.as_deref();
     let runtime = Runtime::new(&given.binary_name, "", "", false, own, &config.environment);
-    let path = runtime.path.ok_or(Error::NoRuntime(runtime.name))?;
+    let path = runtime
+        .path
+        .clone()
+        .ok_or_else(|| Error::NoRuntime(runtime.name.clone()))?;
     let info = RuntimeInfo {
         name: NAME.to_owned(),
         version: Some(RuntimeVersion {
@@ -37,21 +45,34 @@ pub(crate) fn info(config: &Config, input: &mut impl Read) -> Result<Vec<u8>, Er
             type_url: service::RUNC_OPTIONS.to_owned(),
             value: given.encode_to_vec(),
         }),
-        features: features(&path),
+        features: features(&runtime, &path),
     };
     Ok(info.encode_to_vec())
 }
 
 /// A runtime without the command has no features to tell.
-fn features(runtime: &Path) -> Option<Any> {
-    let output = Command::new(runtime)
-        .arg("features")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    output.status.success().then(|| Any {
+fn features(runtime: &Runtime, path: &Path) -> Option<Any> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).ok()?;
+    let words = [runtime.name.as_str(), "features"];
+    let arguments: Result<Vec<CString>, _> = words.into_iter().map(CString::new).collect();
+    let started = child::start(Program {
+        path,
+        arguments: arguments.ok()?,
+        environment: runtime.environment.clone(),
+        stdio: [None, Some(write.as_fd()), None],
+        more: Vec::new(),
+        mounts: &[],
+        dir: None,
+        bound: true,
+    });
+    drop(write);
+    let pid = started.ok()?.pid;
+    let mut value = Vec::new();
+    let told = File::from(read).take(1 << 20).read_to_end(&mut value);
+    let (_, end) = rustix::process::waitpid(Pid::from_raw(pid), WaitOptions::empty()).ok()??;
+    let good = told.is_ok() && end.exit_status() == Some(0);
+    good.then(|| Any {
         type_url: FEATURES.to_owned(),
-        value: output.stdout,
+        value,
     })
 }
