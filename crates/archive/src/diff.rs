@@ -92,8 +92,9 @@ struct Differ<W> {
 struct Names {
     /// The one under which it is in the archive.
     written: Option<PathBuf>,
-    /// Those that did not change: they come in when another name does.
-    unchanged: Vec<PathBuf>,
+    /// Those that did not change: they come in when another name does, behind the directories that lead to them and were not written: to
+    /// make a link changes the time of its directory.
+    unchanged: Vec<(PathBuf, Vec<(OsString, Metadata)>)>,
 }
 
 impl<W: Write> Differ<W> {
@@ -230,14 +231,26 @@ impl<W: Write> Differ<W> {
         match names.written.clone() {
             Some(target) => self.link(path, node, &target),
             None if unchanged => {
-                names.unchanged.push(path.to_owned());
+                let above = self.above.iter().flatten().cloned().collect();
+                names.unchanged.push((path.to_owned(), above));
                 Ok(())
             }
             None => {
                 names.written = Some(path.to_owned());
                 let others = std::mem::take(&mut names.unchanged);
                 self.whole(path, node)?;
-                others.iter().try_for_each(|other| self.link(other, node, path))
+                let mut late = BTreeSet::new();
+                for (other, above) in others {
+                    for (directory, metadata) in above {
+                        // Those on the way to the name that changed were written with it.
+                        let written = directory == "./" || path.starts_with(&directory);
+                        if !written && late.insert(directory.clone()) {
+                            self.write(directory, Kind::Directory, metadata)?;
+                        }
+                    }
+                    self.link(&other, node, path)?;
+                }
+                Ok(())
             }
         }
     }

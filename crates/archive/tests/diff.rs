@@ -359,6 +359,21 @@ fn entries(layer: &[u8]) -> Vec<String> {
 }
 
 #[test]
+fn a_new_name_of_an_old_file_leaves_the_times_of_its_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir_all(at("a/old")).unwrap();
+    fs::write(at("a/old/file"), "file").unwrap();
+    copy(&at("a"), &at("b"));
+    copy(&at("a"), &at("c"));
+    fs::hard_link(at("b/old/file"), at("b/second")).unwrap();
+    let layer = made(&Tree::Plain(&at("a")), &Tree::Plain(&at("b")));
+    assert_eq!(entries(&layer), ["./", "second", "old/", "old/file"]);
+    apply(layer.as_slice(), &at("c"), &removing()).unwrap();
+    assert_same(&at("c"), &at("b"), "linked");
+}
+
+#[test]
 fn other_tools_read_what_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
