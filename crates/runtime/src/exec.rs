@@ -477,7 +477,7 @@ impl Birth<'_> {
         if let (Some(socket), true) = (self.console, process.terminal) {
             console::set_up(socket.as_fd(), process.console_size, process.user.uid, false)?;
         }
-        identity::own_stdio(process.user.uid);
+        identity::own_stdio(process.user.uid, false);
         lighter_sys::descriptors::close_on_exec_from(3 + self.passed.all)
             .doing("mark descriptors close-on-exec")?;
         let environment = program::environment(&process.env, process.user.uid)?;

@@ -1,5 +1,6 @@
 //! What a process is allowed and who it is: limits, capabilities, ids, filter. Shared by the first process and by exec.
 
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use lighter_seccomp::Filter;
@@ -253,22 +254,40 @@ fn ignored_signals() -> Option<u32> {
     rest.split_ascii_whitespace().nth(30)?.parse().ok()
 }
 
-/// Gives stdio to the user, so that `/dev/stdout` can be opened again. What is not a file of ours stays.
-pub(crate) fn own_stdio(uid: u32) {
-    if uid == 0 {
-        return;
-    }
-    let null = rustix::fs::stat("/dev/null").map(|stat| stat.st_rdev).ok();
+/// Gives stdio to the user, so that `/dev/stdout` can be opened again; what is not a file of ours stays.
+///
+/// `inside`: a null device of the host's becomes the container's own, in whose root the caller is. One of the host's keeps
+/// its mount in use, and a checkpoint could not name it.
+pub(crate) fn own_stdio(uid: u32, inside: bool) {
     let fds = [
         rustix::stdio::stdin(),
         rustix::stdio::stdout(),
         rustix::stdio::stderr(),
     ];
-    for fd in fds {
+    let mut null = None;
+    for (number, fd) in (0..).zip(fds) {
         let Ok(stat) = rustix::fs::fstat(fd) else { continue };
-        if stat.st_uid != uid && Some(stat.st_rdev) != null {
+        if stat.st_rdev == NULL {
+            if inside && let Some(own) = null.get_or_insert_with(own_null) {
+                // It was open, so this cannot fail; and if it did, the host's would still do.
+                let _ = lighter_sys::descriptors::duplicate_to(own.as_fd(), number);
+            }
+        } else if uid != 0 && stat.st_uid != uid {
             // EROFS, EPERM, EINVAL: then it stays whose it is.
             let _ = rustix::fs::fchown(fd, Some(rustix::fs::Uid::from_raw(uid)), None);
         }
     }
+}
+
+/// The null device's number: 1:3. Source: the kernel's admin-guide/devices.rst.
+const NULL: u64 = 1 << 8 | 3;
+
+/// The null device of the root that we are in, where it has one that may be opened.
+fn own_null() -> Option<OwnedFd> {
+    let path = "/dev/null";
+    let is_null = |stat: &rustix::fs::Stat| stat.st_rdev == NULL;
+    // Looked at first: to open another device may do something.
+    rustix::fs::lstat(path).ok().filter(is_null)?;
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, rustix::fs::Mode::empty()).ok()
 }

@@ -171,7 +171,7 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         crate::sysctl::set(&linux.sysctl)?;
         root.finish()?;
     }
-    identity::own_stdio(process.user.uid);
+    identity::own_stdio(process.user.uid, true);
     // Before the filter and the change of user, which may forbid either. Closed and not only marked: whoever waits for the
     // end of a pipe that our caller left open does not wait for `start`.
     let kept: Vec<_> = [

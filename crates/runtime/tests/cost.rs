@@ -10,7 +10,7 @@ use common::{Host, words};
 
 /// Calls of a run on cgroup v1, the container's program included: those of the program as it is shipped (see docs/runtime-cost.md)
 /// and the second start of the C library, which only the shipped program saves.
-const MOST_CALLS: u32 = 385;
+const MOST_CALLS: u32 = 390;
 /// Started programs: ours, ours from its read-only mount, the container's.
 const EXECS: u32 = 3;
 

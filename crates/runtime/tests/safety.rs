@@ -131,6 +131,20 @@ fn cve_2016_9962_a_joining_process_has_nothing_of_the_hosts() {
     assert_eq!(read("seen"), "");
 }
 
+/// A null device of the caller's is not the host's inside: its mount would stay in use, and CRIU could not name it.
+#[test]
+fn null_devices_of_the_caller_become_the_containers_own() {
+    let host = Host::new();
+    let script = "for n in 0 1 2; do mount=$(busybox awk '/^mnt_id/ { print $2 }' /proc/$$/fdinfo/$n); \
+                  grep -q \"^$mount \" /proc/self/mountinfo && echo $n >&3; done 3>/tmp/own; echo end >> /tmp/own";
+    host.write(&host.config(&["sh", "-c", script]));
+    host.ok("runc run c </dev/null >/dev/null 2>/dev/null");
+    assert_eq!(
+        fs::read_to_string(host.path("rootfs/tmp/own")).unwrap(),
+        "0\n1\n2\nend\n"
+    );
+}
+
 /// Signals that our caller ignores or blocks, its environment, its umask, its limits of processors: nothing of it is the
 /// container's.
 #[test]
