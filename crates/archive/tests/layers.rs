@@ -3,10 +3,11 @@
 
 mod common;
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use common::{Tar, options, picture, sign, xattrs};
 use lighter_archive::{Error, Options, Whiteouts, apply};
@@ -156,6 +157,7 @@ impl Trap {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("target")).unwrap();
         fs::write(dir.path().join("secret"), "untouched").unwrap();
+        fs::set_permissions(dir.path().join("secret"), Permissions::from_mode(0o600)).unwrap();
         Trap { dir }
     }
 
@@ -169,7 +171,8 @@ impl Trap {
         assert_eq!(names, ["secret", "target"], "something came out");
         let secret = self.dir.path().join("secret");
         assert_eq!(fs::read_to_string(&secret).unwrap(), "untouched");
-        assert_eq!(fs::metadata(&secret).unwrap().nlink(), 1);
+        let meta = fs::metadata(&secret).unwrap();
+        assert_eq!((meta.nlink(), meta.mode() & 0o7777), (1, 0o600));
         result
     }
 }
@@ -278,6 +281,68 @@ fn a_link_that_was_there_before_is_not_followed_out() {
     )
     .unwrap();
     assert!(trap.dir.path().join("target/x").is_file());
+}
+
+/// By a hard link to a symbolic link, and by entries that take a link's place, which carry a mode of their own.
+#[test]
+fn cve_2021_32760_no_mode_changes_outside() {
+    let trap = Trap::new();
+    let outside = trap.dir.path().join("secret");
+    let outside = outside.to_str().unwrap();
+    trap.spring(
+        Tar::default()
+            .symlink("one", outside)
+            .hardlink("two", "one")
+            .hardlink("two", "one"),
+    )
+    .unwrap();
+    trap.spring(Tar::default().symlink("three", outside).dir("three"))
+        .unwrap();
+    trap.spring(
+        Tar::default()
+            .symlink("four", "../secret")
+            .hardlink("four", "one"),
+    )
+    .unwrap();
+    trap.spring(
+        Tar::default()
+            .pax(&[("SCHILY.xattr.user.a", "b")])
+            .hardlink("two", "one"),
+    )
+    .unwrap();
+    assert!(xattrs(Path::new(outside)).is_empty());
+}
+
+/// What was looked at is what is written to, also when somebody puts a link in its place meanwhile.
+#[test]
+fn cve_2025_47290_a_directory_swapped_for_a_link_leads_nowhere() {
+    let trap = Trap::new();
+    let target = trap.dir.path().join("target");
+    let (a, b) = (target.join("a"), target.join("b"));
+    fs::create_dir(&a).unwrap();
+    symlink(trap.dir.path(), &b).unwrap();
+    let (swaps, unpacked) = (AtomicU32::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !unpacked.load(Ordering::Relaxed) {
+                let here = rustix::fs::CWD;
+                rustix::fs::renameat_with(here, &a, here, &b, rustix::fs::RenameFlags::EXCHANGE).unwrap();
+                swaps.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        for _ in 0..300 {
+            let mut tar = Tar::default();
+            for number in 0..8 {
+                tar = tar
+                    .file(&format!("a/d{number}/x"), b"!")
+                    .file(&format!("a/.wh.secret{number}"), b"");
+            }
+            // It may fail, as when a name is gone; it must not come out.
+            let _ = trap.spring(tar.file("a/.wh.secret", b"").file("a/.wh..wh..opq", b""));
+        }
+        unpacked.store(true, Ordering::Relaxed);
+    });
+    assert!(swaps.into_inner() > 300);
 }
 
 #[test]
