@@ -444,7 +444,7 @@ async fn a_layer_is_applied_to_a_snapshot_and_committed() {
 }
 
 #[tokio::test]
-async fn an_image_has_another_name_by_a_transfer_and_other_transfers_are_refused() {
+async fn an_image_has_another_name_by_a_transfer_and_what_has_no_way_is_refused() {
     let server = Server::start().await;
     let target = blob(&server, b"target", &[]).await;
     let mut images = ImagesClient::new(server.channel.clone());
@@ -465,6 +465,13 @@ async fn an_image_has_another_name_by_a_transfer_and_other_transfers_are_refused
             ..Default::default()
         })
     };
+    let registry_of = |name: &str| {
+        any::pack(&OciRegistry {
+            // Nobody listens there.
+            reference: format!("127.0.0.1:1/{name}:1"),
+            resolver: None,
+        })
+    };
     transfers
         .transfer(transfer(store("one"), store("two"), ""))
         .await
@@ -483,12 +490,14 @@ async fn an_image_has_another_name_by_a_transfer_and_other_transfers_are_refused
         .transfer(transfer(store("one"), export, ""))
         .await
         .unwrap_err();
+    // The stream that it would go to was not named.
+    assert_eq!(error.code(), Code::NotFound, "{error}");
+    let error = transfers
+        .transfer(transfer(registry_of("x"), registry_of("y"), ""))
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), Code::Unimplemented, "{error}");
-    let registry = any::pack(&OciRegistry {
-        // Nobody listens there.
-        reference: "127.0.0.1:1/x:1".to_owned(),
-        resolver: None,
-    });
+    let registry = registry_of("x");
     let error = transfers
         .transfer(transfer(registry.clone(), store("x"), ""))
         .await

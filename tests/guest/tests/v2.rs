@@ -25,6 +25,11 @@ const NOT_HERE: &[(&str, &str)] = &[
 /// Tests that fail for what a User-mode Linux lacks.
 const LACKS: &[(&str, &str, &str)] = &[
     (
+        "command_line",
+        "a_new_specification_is_runcs",
+        "no runc to compare with",
+    ),
+    (
         "process",
         "later_processes_run_on_their_processors",
         "one processor",
