@@ -97,3 +97,22 @@ pub fn main(words: &[&str]) -> Result<()> {
     println!("\nwritten: target/bench/bench.json, target/bench/bench.svg");
     Ok(())
 }
+
+/// What was left by containers of our cgroup, in every hierarchy.
+fn remove_cgroups(cgroup: &str) {
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup")
+        .into_iter()
+        .flatten()
+        .flatten();
+    for dir in hierarchies
+        .map(|entry| entry.path())
+        .chain(["/sys/fs/cgroup".into()])
+    {
+        let dir = dir.join(cgroup.trim_start_matches('/'));
+        let below = std::fs::read_dir(&dir).into_iter().flatten().flatten();
+        for below in below.filter(|entry| entry.path().is_dir()) {
+            let _ = std::fs::remove_dir(below.path());
+        }
+        let _ = std::fs::remove_dir(dir);
+    }
+}

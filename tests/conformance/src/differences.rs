@@ -162,7 +162,7 @@ pub const EXPECTED: &[Expected] = &[
 ];
 
 /// Options that also hold for what is mounted below.
-const RECURSIVE: [&str; 9] = [
+pub(crate) const RECURSIVE: [&str; 9] = [
     "rro",
     "rrw",
     "rnosuid",

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 
+use crate::differences::RECURSIVE;
 use crate::host;
 use crate::wrong::is_wrong;
 
@@ -342,22 +343,7 @@ fn mount() -> BoxedStrategy<Change> {
             0..4,
         )
     };
-    let recursive = || {
-        subsequence(
-            vec![
-                "rro",
-                "rrw",
-                "rnosuid",
-                "rnodev",
-                "rnoexec",
-                "rnoatime",
-                "rrelatime",
-                "rstrictatime",
-                "rnosymfollow",
-            ],
-            0..2,
-        )
-    };
+    let recursive = || subsequence(RECURSIVE.to_vec(), 0..2);
     let propagation = || {
         prop::option::weighted(
             0.3,

@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use super::remove_cgroups;
 use super::report::Machine;
 use crate::run::{output, step};
 use crate::{build, lab};
@@ -131,20 +132,4 @@ fn measure(share: &Path, lab: &Path, rounds: usize, cgroup: &str) -> Result<()> 
         .status()?;
     ensure!(status.success(), "the measuring process: {status}");
     Ok(())
-}
-
-/// What the runtimes left of our cgroup, in every hierarchy.
-fn remove_cgroups(cgroup: &str) {
-    let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-    for dir in hierarchies
-        .map(|entry| entry.path())
-        .chain(["/sys/fs/cgroup".into()])
-    {
-        let dir = dir.join(cgroup.trim_start_matches('/'));
-        let below = fs::read_dir(&dir).into_iter().flatten().flatten();
-        for below in below.filter(|entry| entry.path().is_dir()) {
-            let _ = fs::remove_dir(below.path());
-        }
-        let _ = fs::remove_dir(dir);
-    }
 }

@@ -6,7 +6,7 @@ use lighter_harness::{HOST_ADDRESS, Machine, Options, eventually};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::support::{Prober, check_lines, kill, kill_all, revive, rounds, seed, session, workers};
+use crate::support::{Prober, check_lines, kill, kill_all, revive, rounds, session, workers};
 
 const COUNT: &str = "mkdir /www; echo hello >/www/index.html; httpd -h /www -p 80; \
     trap 'exit 5' TERM; i=0; while :; do i=$((i+1)); echo line $i; usleep 2000; done";
@@ -23,7 +23,7 @@ enum Victim {
 #[test]
 fn containers_run_on_while_daemons_die() {
     let mut session = session();
-    let mut random = StdRng::seed_from_u64(seed());
+    let mut random = StdRng::seed_from_u64(lighter_crash::seed());
     session
         .docker(&[
             "run", "-d", "--name", "count", "-p", "18080:80", "busybox", "sh", "-c", COUNT,

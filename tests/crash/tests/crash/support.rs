@@ -29,16 +29,6 @@ pub(crate) fn rounds(of: &str) -> usize {
     rounds
 }
 
-/// The seed of this run, printed.
-pub(crate) fn seed() -> u64 {
-    let seed = std::env::var("LIGHTER_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_else(rand::random);
-    println!("LIGHTER_SEED={seed}");
-    seed
-}
-
 /// Starts the engine again after it was killed.
 pub(crate) fn revive(session: &mut Session, options: &Options) {
     if let Some(engine) = session.engine.take() {

@@ -28,7 +28,7 @@ fn an_input_output_error_at_any_write_breaks_one_operation_and_nothing_else() {
 fn breaks_one_operation(error: Errno, lasting: bool) {
     let name = if lasting { "ENOSPC from" } else { "EIO" };
     let mut daemon = Daemon::start();
-    let mut random = StdRng::seed_from_u64(crate::seed());
+    let mut random = StdRng::seed_from_u64(lighter_crash::seed());
     let rounds = crate::rounds();
     let trees = reference(&daemon);
     daemon.kill();

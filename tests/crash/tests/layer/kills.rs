@@ -15,7 +15,7 @@ const BUDGET: Duration = Duration::from_secs(8);
 #[test]
 fn a_layer_that_is_killed_at_any_moment_is_whole_at_its_next_start() {
     let mut daemon = Daemon::start();
-    let mut random = StdRng::seed_from_u64(crate::seed());
+    let mut random = StdRng::seed_from_u64(lighter_crash::seed());
     let rounds = crate::rounds();
     let trees = reference(&daemon);
     // How long each takes when nobody dies: the moments are within it, and a little after.

@@ -18,13 +18,3 @@ fn rounds() -> Option<usize> {
     let rounds: usize = std::env::var("LIGHTER_ROUNDS").ok()?.parse().ok()?;
     (rounds >= 25).then_some(rounds * 20)
 }
-
-/// The seed of this run, printed.
-fn seed() -> u64 {
-    let seed = std::env::var("LIGHTER_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_else(rand::random);
-    println!("LIGHTER_SEED={seed}");
-    seed
-}
