@@ -302,6 +302,13 @@ fn delete_cleans_up_after_a_killed_shim() {
 }
 
 #[test]
+fn the_program_is_under_a_megabyte() {
+    // As it is shipped: without what would read debug information for a stack trace, and without C's printing of numbers.
+    let size = fs::metadata(support::program()).unwrap().len();
+    assert!(size < 900_000, "{size} bytes");
+}
+
+#[test]
 fn a_shim_is_small_beside_others() {
     // Several, so that what they share is counted once.
     let beds: Vec<Bed> = (0..8).map(|_| Bed::new(&["sleep", "1000"])).collect();

@@ -21,6 +21,7 @@ macro_rules! entry {
         }
 
         $crate::lean_libc!();
+        $crate::lean_unwind!();
     };
 }
 

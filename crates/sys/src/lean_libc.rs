@@ -1,5 +1,5 @@
 //! What a static program links of glibc whether or not it uses it, left out: translated messages, conversion of character sets, and, for the
-//! latter's modules, the dynamic loader.
+//! latter's modules, the dynamic loader; and C's own printing of floating-point numbers.
 //!
 //! The linker takes a member of `libc.a` only for a name that nobody defined before. Programs that use [`entry!`](crate::entry!) define
 //! these few, with what they mean where nobody calls `setlocale`, `iconv_open` or `dlopen`, and nothing of ours does: the C locale's own
@@ -80,6 +80,18 @@ macro_rules! lean_libc {
         // SAFETY: glibc's name and type: it says whether it knows the names, and there are none.
         #[unsafe(no_mangle)]
         extern "C" fn __gconv_compare_alias(_one: *const u8, _other: *const u8, _result: *mut i32) -> i32 {
+            -1
+        }
+
+        // SAFETY: glibc's name and type; -1 is the failure of the printing. Floating-point numbers are printed by Rust alone.
+        #[unsafe(no_mangle)]
+        extern "C" fn __printf_fp(_file: *mut u8, _info: *const u8, _arguments: *const *const u8) -> i32 {
+            -1
+        }
+
+        // SAFETY: as for `__printf_fp`; this one prints them in hexadecimal.
+        #[unsafe(no_mangle)]
+        extern "C" fn __printf_fphex(_file: *mut u8, _info: *const u8, _arguments: *const *const u8) -> i32 {
             -1
         }
 

@@ -14,6 +14,7 @@ pub mod fdpass;
 pub mod flock;
 pub mod inherit;
 pub mod lean_libc;
+pub mod lean_unwind;
 pub mod memory;
 pub mod mount;
 pub mod namespace;
