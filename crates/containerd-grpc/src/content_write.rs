@@ -33,14 +33,25 @@ pub(crate) struct Session {
 /// A writer whose data reaches the file when the session ends, however it does: the next one goes on from what this one was told.
 struct Kept(Option<Box<dyn Writer>>);
 
+impl Kept {
+    async fn end(&mut self) {
+        if let Some(writer) = self.0.take() {
+            end(writer).await;
+        }
+    }
+}
+
+async fn end(mut writer: Box<dyn Writer>) {
+    let offset = writer.status().offset;
+    // To where it is: what was gathered is written. One that is committed refuses, and a failure shows in the next offset.
+    let _ = writer.truncate(offset).await;
+}
+
+/// For a client that went away in the middle.
 impl Drop for Kept {
     fn drop(&mut self) {
-        if let (Some(mut writer), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
-            runtime.spawn(async move {
-                let offset = writer.status().offset;
-                // To where it is: what was gathered is written. One that is committed refuses, and a failure shows in the next offset.
-                let _ = writer.truncate(offset).await;
-            });
+        if let (Some(writer), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(end(writer));
         }
     }
 }
@@ -82,7 +93,12 @@ impl Session {
     pub(crate) fn run(self) -> impl Stream<Item = Result<WriteContentResponse>> {
         stream::unfold(Some(self), |session| async move {
             let mut session = session?;
-            match session.step().await {
+            let step = session.step().await;
+            if !matches!(step, Ok(Some(_))) {
+                // Before the client hears of the end: it may open the ingest again at once.
+                session.writer.end().await;
+            }
+            match step {
                 Ok(Some(response)) => Some((Ok(response), Some(session))),
                 Ok(None) => None,
                 Err(error) => Some((Err(error), None)),

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use jiff::SignedDuration;
@@ -41,6 +41,8 @@ struct Inner {
     files: RwLock<()>,
     /// The directories of the ingests that are open.
     open: Mutex<HashSet<PathBuf>>,
+    /// Blobs without a record whose files could not be removed; each sweep tries them again.
+    stuck: Mutex<HashSet<Digest>>,
 }
 
 /// What [`LocalContent::open`] found broken and mended.
@@ -84,6 +86,7 @@ impl LocalContent {
             clock: clock.clone(),
             files: RwLock::default(),
             open: Mutex::default(),
+            stuck: Mutex::default(),
         };
         let content = LocalContent(Arc::new(inner));
         let repairs = content.repair()?;
@@ -184,12 +187,17 @@ impl LocalContent {
             drop(alone);
             match removed {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
+                    self.stuck().insert(digest.clone());
                     first = first.and(Err(io("remove", &path)(error)))
                 }
                 _ => {}
             }
         }
         first
+    }
+
+    fn stuck(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives up ingests that nobody has written to for a day, and those that are blobs already: their removal was cut short.
@@ -506,7 +514,8 @@ impl Collectible for LocalContent {
         });
         // Ingests first: one that is done is known by its blob's file.
         let ingests = self.remove_old_ingests();
-        self.remove_files(digests).and(ingests)
+        let stuck = std::mem::take(&mut *self.stuck());
+        self.remove_files(digests.chain(&stuck)).and(ingests)
     }
 }
 
