@@ -1,7 +1,7 @@
 //! What must be true of the layer's files and records whenever nothing is under way.
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::hash::{Hash as _, Hasher as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -20,7 +20,8 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::daemon::{Daemon, request};
-use crate::operations::{SNAPSHOTTER, digest};
+use crate::kills::must;
+use crate::operations::{self, ROOT, SNAPSHOTTER, digest};
 
 /// Hashes of what committed snapshots hold, layer by layer, by their names.
 pub(crate) type Trees = BTreeMap<String, u64>;
@@ -51,7 +52,8 @@ pub(crate) fn whole(daemon: &Daemon, known: &Trees, about: &str) {
             "{about}: {info:?} has no parent"
         );
     }
-    // What was removed is renamed away before it is deleted, so that the numbers are those of the records.
+    // What was removed is renamed away before it is deleted, or, if it cannot be, deleted where it is.
+    must(daemon, operations::cleanup(&daemon.channel), about);
     let directories = numbered(&daemon.root.join("snapshots")).len();
     assert_eq!(
         directories,
@@ -146,7 +148,8 @@ async fn view(channel: &Channel, name: &str) -> Result<Vec<Mount>, Status> {
         snapshotter: SNAPSHOTTER.to_owned(),
         key: key.clone(),
         parent: name.to_owned(),
-        ..Default::default()
+        // A collection may come in between.
+        labels: HashMap::from([(ROOT.to_owned(), "true".to_owned())]),
     };
     let mounts = client.view(request(view)).await?.into_inner().mounts;
     let remove = RemoveSnapshotRequest {

@@ -12,7 +12,7 @@ use lighter_containerd_api::images::{DeleteImageRequest, GetImageRequest};
 use lighter_containerd_api::leases::leases_client::LeasesClient;
 use lighter_containerd_api::leases::{CreateRequest, DeleteRequest, ListRequest};
 use lighter_containerd_api::snapshots::snapshots_client::SnapshotsClient;
-use lighter_containerd_api::snapshots::{CommitSnapshotRequest, PrepareSnapshotRequest};
+use lighter_containerd_api::snapshots::{CleanupRequest, CommitSnapshotRequest, PrepareSnapshotRequest};
 use lighter_containerd_api::transfer::TransferRequest;
 use lighter_containerd_api::transfer::transfer_client::TransferClient;
 use lighter_containerd_api::transfer_types::{
@@ -29,7 +29,7 @@ use crate::daemon::request;
 
 pub(crate) const SNAPSHOTTER: &str = "overlayfs";
 /// The label that keeps a thing that nobody refers to.
-const ROOT: &str = "containerd.io/gc.root";
+pub(crate) const ROOT: &str = "containerd.io/gc.root";
 /// The lease that an unpacking client holds.
 const UNPACKING: &str = "unpacking";
 
@@ -141,6 +141,15 @@ pub(crate) async fn collect(channel: &Channel) -> Result<(), Status> {
     end_lease(channel, "collect").await
 }
 
+/// Waits until the directories of removed snapshots are deleted.
+pub(crate) async fn cleanup(channel: &Channel) -> Result<(), Status> {
+    let cleanup = CleanupRequest {
+        snapshotter: SNAPSHOTTER.to_owned(),
+    };
+    let mut client = SnapshotsClient::new(channel.clone());
+    client.cleanup(request(cleanup)).await.map(drop)
+}
+
 async fn lease(channel: &Channel, id: &str) -> Result<(), Status> {
     let create = CreateRequest {
         id: id.to_owned(),
@@ -196,7 +205,13 @@ async fn commit(channel: &Channel, bytes: &[u8]) -> Result<(), Status> {
         .write(request(tokio_stream::once(message(WriteAction::Stat))))
         .await;
     let begun = match begun {
-        Ok(answers) => answers.into_inner().message().await,
+        Ok(answers) => {
+            let mut answers = answers.into_inner();
+            let first = answers.message().await;
+            // To its end: only then may it be opened again.
+            while let Ok(Some(_)) = answers.message().await {}
+            first
+        }
         Err(error) => Err(error),
     };
     let offset = match begun {
