@@ -129,6 +129,9 @@ pub enum Error {
     /// The machine's hierarchies could not be looked at.
     #[error("look at cgroups")]
     Look(#[source] io::Error),
+    /// The systemd driver cannot be used, or not with this name.
+    #[error(transparent)]
+    Driver(crate::systemd::Error),
     /// The systemd driver.
     #[error("{operation} unit {unit:?}")]
     Systemd {

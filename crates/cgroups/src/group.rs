@@ -45,9 +45,9 @@ impl Group {
             source,
         };
         if user && layout.version == Version::V1 {
-            return Err(failed(crate::systemd::Error::Rootless));
+            return Err(Error::Driver(crate::systemd::Error::Rootless));
         }
-        let scope = Scope::new(cgroups_path, id, bus).map_err(failed)?;
+        let scope = Scope::new(cgroups_path, id, bus).map_err(Error::Driver)?;
         let path = scope.path().map_err(failed)?;
         let directory = |name: &String| (name.clone(), Path::new(MOUNTPOINT).join(name).join(&path));
         let paths = layout.hierarchies.iter().map(directory).collect();

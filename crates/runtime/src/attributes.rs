@@ -356,12 +356,18 @@ fn memory_policy(from: &MemoryPolicy) -> Result<Option<(i32, Vec<u64>)>> {
     }
 }
 
-fn personality(from: &Personality) -> Result<u64> {
-    if let Some(flag) = from.flags.first() {
-        return refuse(format!(
-            "linux.personality.flags: unsupported personality flag {flag:?}"
+/// Says that flags of the personality are passed over, as runc does: config-linux.md has none yet.
+pub(crate) fn warn_of_flags(linux: &Linux) {
+    let flags = linux.personality.as_ref().map_or(&[][..], |from| &from.flags);
+    if !flags.is_empty() {
+        log::warn(format_args!(
+            "ignoring unsupported personality flags: [{}]",
+            flags.join(" ")
         ));
     }
+}
+
+fn personality(from: &Personality) -> Result<u64> {
     match from.domain.as_str() {
         "LINUX" => Ok(0),
         "LINUX32" => Ok(8),

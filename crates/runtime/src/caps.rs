@@ -1,7 +1,7 @@
 //! Names of capabilities.
 
 use crate::config::Capabilities;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::log;
 use lighter_sys::caps;
 use serde::{Deserialize, Serialize};
@@ -86,6 +86,23 @@ pub(crate) fn warn_of_unknown(from: Option<&Capabilities>) {
     }
 }
 
+/// Refuses what the kernel would: nothing can be in force that is not permitted. In runc's words.
+//= https://man7.org/linux/man-pages/man2/capset.2.html
+//# Adds any capability to the effective set that is not in the permitted set: EPERM.
+pub(crate) fn check(from: Option<&Capabilities>) -> Result<()> {
+    let sets = Sets::new(from);
+    match sets.effective & !sets.permitted {
+        0 => Ok(()),
+        more => {
+            let name = names().nth(more.trailing_zeros() as usize).unwrap_or_default();
+            Err(Error::Config(format!(
+                "process.capabilities.effective: {name} is not in permitted: unable to apply caps: can't apply \
+                 capabilities: operation not permitted"
+            )))
+        }
+    }
+}
+
 fn mask(names: &[String]) -> u64 {
     names
         .iter()
@@ -157,7 +174,7 @@ impl Sets {
             permitted: self.permitted & have,
             inheritable: self.inheritable & have,
         };
-        caps::set(sets).doing("set capabilities")?;
+        caps::set(sets).doing("unable to apply caps: can't apply capabilities")?;
         // The kernel took what is not inheritable out of the ambient set by itself.
         //= https://man7.org/linux/man-pages/man7/capabilities.7.html
         //# The ambient capability set obeys the invariant that no capability can ever be ambient if it is not both permitted

@@ -27,7 +27,7 @@ use crate::sources::Sources;
 use crate::stage::Stage;
 use crate::state::{FIFO, FILTER, Home, Record, Status, process_times};
 use crate::sync::{Channel, Said};
-use crate::{caps, console, devices, group, hooks, identity, json, labels, log};
+use crate::{attributes, caps, console, devices, group, hooks, identity, json, labels, log};
 
 /// What `create` and `run` are asked for.
 #[derive(Debug, Default)]
@@ -82,43 +82,22 @@ pub(crate) fn validate(spec: &Spec, options: &Options) -> Result<()> {
     if spec.root.is_none() {
         return refuse("root must be specified");
     }
-    if !spec.oci_version.starts_with("1.") {
-        return Err(Error::Config(format!(
-            "unsupported ociVersion {:?}",
-            spec.oci_version
-        )));
-    }
     identity::check_user(&process.user)?;
+    caps::check(process.capabilities.as_ref())?;
     labels::check(process)?;
     if let Some(hooks) = &spec.hooks {
         hooks::check(hooks)?;
     }
     if let Some(linux) = &spec.linux {
-        for rule in linux.resources.iter().flat_map(|resources| &resources.devices) {
-            if !["", "a", "b", "c"].contains(&rule.kind.as_str()) {
-                return Err(Error::Config(format!(
-                    "invalid cgroup device type {:?}",
-                    rule.kind
-                )));
-            }
-        }
         labels::check_mounts(linux)?;
         devices::check(&linux.devices)?;
+        if let Some(resources) = &linux.resources {
+            devices::check_rules(&resources.devices)?;
+        }
         if linux.intel_rdt.is_some() {
             return refuse(
                 "linux.intelRdt: intelRdt is specified in config, but Intel RDT is not supported or enabled",
             );
-        }
-        let relative = linux
-            .masked_paths
-            .iter()
-            .chain(&linux.readonly_paths)
-            .find(|path| !path.is_absolute());
-        if let Some(path) = relative {
-            return Err(Error::Config(format!(
-                "masked or readonly path {} is not absolute",
-                path.display()
-            )));
         }
     }
     let has_socket = options.console_socket.is_some();
@@ -230,6 +209,7 @@ impl<'a> Made<'a> {
             .ok_or(Error::Config("process property must not be empty".into()))?;
         identity::check_limits(&process.rlimits)?;
         caps::warn_of_unknown(process.capabilities.as_ref());
+        attributes::warn_of_flags(linux);
         let inherited = Inherited::new(process, linux);
         let attributes = Attributes::new(process, &inherited, false)?;
         let mut namespaces = Namespaces::open(&linux.namespaces)?;

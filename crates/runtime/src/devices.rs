@@ -52,6 +52,25 @@ pub(crate) fn check(devices: &[Device]) -> Result<()> {
     Ok(())
 }
 
+/// Refuses rules that mean no device, or no access: peers do so too, and one that says neither must not allow everything.
+pub(crate) fn check_rules(rules: &[DeviceRule]) -> Result<()> {
+    for (at, rule) in rules.iter().enumerate() {
+        let field = format!("linux.resources.devices[{at}]");
+        if !["", "a", "b", "c"].contains(&rule.kind.as_str()) {
+            return Err(Error::Config(format!(
+                "{field}.type: invalid cgroup device type {:?}",
+                rule.kind
+            )));
+        }
+        if rule.access.is_empty() {
+            return Err(Error::Config(format!(
+                "{field}.access: device access at {at} field cannot be empty"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// What every container may use, whatever its own rules say before: making nodes of any kind, the default devices and
 /// terminals.
 pub(crate) fn default_rules() -> impl Iterator<Item = DeviceRule> {

@@ -143,6 +143,7 @@ pub(crate) fn exec(
     labels::check(process)?;
     identity::check_user(&process.user)?;
     identity::check_limits(&process.rlimits)?;
+    caps::check(process.capabilities.as_ref())?;
     caps::warn_of_unknown(process.capabilities.as_ref());
     let attributes = Attributes::new(process, &record.inherited, true)?;
     let init = lighter_sys::pidfd::open(record.pid).doing("open the container's process")?;

@@ -14,6 +14,9 @@ use crate::error::{Context, Error, Result};
 
 /// Makes what `path` names read-only; what is not there needs no protection.
 pub(crate) fn protect(root: &Root, path: &Path) -> Result<()> {
+    if path.as_os_str().is_empty() {
+        return Ok(());
+    }
     let target = match root.locate(path) {
         Err(error) if error.is_absent() => return Ok(()),
         result => result?,
@@ -40,7 +43,7 @@ const DIRECTORIES: [&str; 6] = [
     "thermal_throttle",
 ];
 
-/// Covers each path: a directory by an empty read-only one, anything else by `/dev/null`.
+/// Covers each path, from the container's root whether it begins with a slash or not, as with both peers: a directory by an empty read-only one, anything else by `/dev/null`.
 ///
 /// The covers are detached mounts opened once, and the null device is looked at before it is trusted (CVE-2025-31133).
 pub(crate) fn mask(root: &Root, paths: &[PathBuf]) -> Result<()> {
@@ -49,7 +52,7 @@ pub(crate) fn mask(root: &Root, paths: &[PathBuf]) -> Result<()> {
         null: None,
         empty: None,
     };
-    for path in paths {
+    for path in paths.iter().filter(|path| !path.as_os_str().is_empty()) {
         let target = match root.locate(path) {
             Err(error) if error.is_absent() => continue,
             result => result?,

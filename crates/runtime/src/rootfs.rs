@@ -80,11 +80,8 @@ impl<'a> Rootfs<'a> {
         } else {
             MS_SLAVE | MS_REC
         };
-        let first = if wished & MS_SHARED != 0 {
-            MS_SHARED | MS_REC
-        } else {
-            first
-        };
+        // No more is shared than was asked for: a bind mount of what is would be shared too.
+        let first = if wished & MS_SHARED != 0 { wished } else { first };
         let c_path = c_string(path);
         if !shared_view {
             m::mount(None, c"/", None, first, None).on("change propagation of", "/")?;

@@ -181,7 +181,18 @@ fn a_failed_create_leaves_nothing_and_says_why() {
         "error running createContainer hook #0: /bin/false",
     );
     check(&|c| c["process"]["terminal"] = json!(true), "cannot allocate tty");
-    check(&|c| c["ociVersion"] = json!("2.0"), "unsupported ociVersion");
+    check(
+        &|c| c["linux"]["resources"]["devices"] = json!([{"allow": true, "type": "c"}]),
+        "linux.resources.devices[0].access: device access at 0 field cannot be empty",
+    );
+    check(
+        &|c| c["linux"]["resources"]["devices"][0]["type"] = json!("p"),
+        "linux.resources.devices[0].type: invalid cgroup device type \"p\"",
+    );
+    check(
+        &|c| c["process"]["capabilities"] = json!({"bounding": ["CAP_KILL"], "effective": ["CAP_KILL"]}),
+        "process.capabilities.effective: CAP_KILL is not in permitted: unable to apply caps: can't apply capabilities: operation not permitted",
+    );
     check(&|c| c["linux"]["intelRdt"] = json!({}), "intelRdt");
     check(
         &|c| c["process"]["apparmorProfile"] = json!("docker-default"),

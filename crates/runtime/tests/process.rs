@@ -352,10 +352,51 @@ fn what_makes_no_sense_is_refused_by_its_field() {
         |c| c["linux"]["personality"] = json!({"domain": "BSD"}),
         "linux.personality.domain: invalid personality domain BSD",
     );
-    refused(
-        |c| c["linux"]["personality"] = json!({"domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"]}),
-        "linux.personality.flags: unsupported personality flag",
+}
+
+/// As runc has it: engines are older and newer than the spec that they name, and the spec has no flags yet.
+#[test]
+fn what_peers_pass_over_is_passed_over() {
+    let host = Host::new();
+    let base = host.config(&["sh", "-c", "echo ran"]);
+    for version in [json!(null), json!(""), json!("2.0.0"), json!("1.0.0-rc5-dev")] {
+        let mut config = base.clone();
+        config["ociVersion"] = version;
+        assert_eq!(host.ok_config(&config), "ran\n");
+    }
+    let mut config = base;
+    config["linux"]["personality"] = json!({"domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE", "X"]});
+    config["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+    host.write(&config);
+    assert_eq!(
+        host.ok("runc run c; grep -o 'level=.*' /run/log.of.runc"),
+        "ran\nlevel=warning msg=\"ignoring unsupported personality flags: [ADDR_NO_RANDOMIZE X]\"\n"
     );
+}
+
+/// From the container's root, whatever the working directory; an empty one is none.
+#[test]
+fn paths_to_guard_may_be_relative() {
+    let host = Host::new();
+    let script = "cat /etc/passwd /etc/group; touch /tmp/x 2>&1; touch /y && echo written";
+    let mut config = host.config(&["sh", "-c", script]);
+    fs::write(host.path("rootfs/etc/group"), "group\n").unwrap();
+    config["process"]["cwd"] = json!("/usr/local");
+    config["linux"]["maskedPaths"] = json!(["etc/passwd", ""]);
+    config["linux"]["readonlyPaths"] = json!(["../tmp", ""]);
+    let text = host.ok_config(&config);
+    assert_eq!(text, "group\ntouch: /tmp/x: Read-only file system\nwritten\n");
+}
+
+/// Nothing is what a process has that is given nothing; crun has it so, runc leaves it all that its caller has.
+#[test]
+fn no_capabilities_are_none() {
+    let host = Host::new();
+    let mut config = host.config(&["sh", "-c", "grep -E Cap[PEB] /proc/self/status | cut -f2"]);
+    tools(&host);
+    config["process"].as_object_mut().unwrap().remove("capabilities");
+    let text = host.ok_config(&config);
+    assert_eq!(text.lines().collect::<Vec<_>>(), ["0000000000000000"; 3]);
 }
 
 /// A document that leaves something open means what the container has.

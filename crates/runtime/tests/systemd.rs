@@ -22,7 +22,13 @@ fn check(change: impl FnOnce(&mut Value), script: &str, expected: &[&str]) {
     host.write(&config);
     if !Path::new("/run/systemd/system").exists() {
         let text = host.ok("runc --systemd-cgroup run -d c 2>&1; [ $? = 1 ]; ls -A /run/lighter-runc");
-        let refusal = "systemd not running on this host, cannot use systemd cgroups manager";
+        // A name that is none is refused with runc's words wherever it is asked for.
+        let refusal = match config["linux"]["cgroupsPath"].as_str() {
+            Some("/a/b") => {
+                "runc run failed: expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got \"/a/b\" instead"
+            }
+            _ => "runc run failed: systemd not running on this host, cannot use systemd cgroups manager",
+        };
         assert!(text.contains(refusal), "{text}");
         return;
     }

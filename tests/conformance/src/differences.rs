@@ -16,9 +16,9 @@ pub struct Expected {
 /// All of them.
 pub const EXPECTED: &[Expected] = &[
     Expected {
-        what: "outcome",
-        when: |it| it.values[0].contains("path relative is not absolute"),
-        why: "config-linux.md: masked and read-only paths MUST be absolute; runc and crun take them from where they happen to be",
+        what: "mount *",
+        when: |it| it.values[0] == it.values[1].replace("ro,relatime [shared] tmpfs", "ro,relatime [] tmpfs"),
+        why: "the empty directory over a masked one: runc clones the first cover, which a shared root has made shared; ours is nobody's peer",
     },
     Expected {
         what: "mount /sys/fs/cgroup",
@@ -49,11 +49,6 @@ pub const EXPECTED: &[Expected] = &[
     },
     Expected {
         what: "outcome",
-        when: |it| ran_where(it, "field cannot be empty"),
-        why: "a device rule without access is one for every access, as config-linux.md has it for what is left out",
-    },
-    Expected {
-        what: "outcome",
         when: |it| {
             ran_where(it, "the minimum allowed cpu-shares is 2")
                 || ran_where(it, "the maximum allowed cpu-shares")
@@ -68,7 +63,7 @@ pub const EXPECTED: &[Expected] = &[
     Expected {
         what: "outcome",
         when: |it| ran_where(it, "can't apply capabilities"),
-        why: "what the caller lacks itself cannot be given and is left out, as is what is in force and not permitted: an engine that asks for all runs where one was taken away",
+        why: "what the caller lacks itself cannot be given and is left out: an engine that asks for all runs where one was taken away",
     },
     Expected {
         what: "outcome",

@@ -118,9 +118,6 @@ const ANNOTATION: &str = "org.systemd.property.";
 impl Scope {
     /// The scope that `cgroups_path` (`slice:prefix:name`) names, for the container `id`.
     pub(crate) fn new(cgroups_path: &str, id: &str, bus: Bus) -> Result<Self, Error> {
-        if !Path::new("/run/systemd/system").is_dir() {
-            return Err(Error::NotRunning);
-        }
         let (slice, prefix, name) = if cgroups_path.is_empty() {
             ("", "runc", id)
         } else {
@@ -130,6 +127,9 @@ impl Scope {
                 _ => return Err(Error::Path(cgroups_path.to_owned())),
             }
         };
+        if !Path::new("/run/systemd/system").is_dir() {
+            return Err(Error::NotRunning);
+        }
         let unit = if name.ends_with(".slice") {
             name.to_owned()
         } else {
