@@ -20,6 +20,7 @@ with_both_clients! {
     events_tell_a_life_in_order
     a_killed_daemon_finds_its_tasks_again
     a_stopped_daemon_leaves_tasks_running
+    a_container_goes_to_an_image_and_comes_back
 }
 
 fn the_server_and_its_namespaces_are_shown(ctr: &Path) {
@@ -66,6 +67,89 @@ fn a_container_runs_and_leaves_nothing(ctr: &Path) {
     );
     assert_eq!(layer.ctr(&["containers", "ls", "-q"]).ok(), "");
     eventually("nothing is left", || layer.leftovers().is_empty().then_some(()));
+}
+
+/// Its processes with the real CRIU, its files, its image: all in an image, and another container of that.
+fn a_container_goes_to_an_image_and_comes_back(ctr: &Path) {
+    let layer = Layer::start(ctr);
+    let local: &[&str] = if *ctr == ctr_1() { &[] } else { &["--local"] };
+    let image = layer.path("image.tar");
+    layer
+        .ctr(&[&["images", "import"], local, &[&image]].concat())
+        .ok();
+    let (runtime, cgroup) = (runtime_with_criu(&layer), layer.host.cgroup_parent());
+    layer.host.sh("ip link set lo up");
+    let script = "trap 'n=$((n+1))' USR2; trap 'echo $n >/tmp/new; mv /tmp/new /n' USR1; n=0; while :; do sleep 0.01; done";
+    let flags = [
+        "run",
+        "-d",
+        "--runc-binary",
+        &runtime,
+        "--cgroup",
+        &format!("{cgroup}/one"),
+    ];
+    let arguments = ["docker.io/test/busybox:latest", "one", "sh", "-c", script];
+    layer.ctr(&[&flags[..], &arguments].concat()).ok();
+    let count = |id: &str| {
+        eventually("the count is told", || {
+            layer.ctr(&["tasks", "kill", "-s", "USR1", id]).ok();
+            let read = layer.ctr(&["tasks", "exec", "--exec-id", "cat", id, "cat", "/n"]);
+            (read.code == 0 && !read.stdout.is_empty()).then_some(read.stdout)
+        })
+    };
+    assert_eq!(count("one").trim(), "0");
+    layer.ctr(&["tasks", "kill", "-s", "USR2", "one"]).ok();
+    eventually("it has counted", || (count("one").trim() == "1").then_some(()));
+    let reference = "docker.io/test/checkpoint:latest";
+    let checkpoint = [
+        "containers",
+        "checkpoint",
+        "--image",
+        "--rw",
+        "--task",
+        "one",
+        reference,
+    ];
+    layer.ctr(&checkpoint).ok();
+    layer.ctr(&["tasks", "kill", "-s", "KILL", "one"]).ok();
+    layer.becomes("one", "STOPPED");
+    let gone = layer.ctr(&["tasks", "rm", "one"]);
+    assert!(gone.stderr.contains("137"), "{gone}");
+    layer.ctr(&["containers", "rm", "one"]).ok();
+    // What it had counted and written is there, and it counts on.
+    layer
+        .ctr(&["containers", "restore", "--rw", "--live", "two", reference])
+        .ok();
+    layer.becomes("two", "RUNNING");
+    assert_eq!(count("two").trim(), "1");
+    layer.ctr(&["tasks", "kill", "-s", "USR2", "two"]).ok();
+    eventually("it counts on", || (count("two").trim() == "2").then_some(()));
+    layer.ctr(&["tasks", "kill", "-s", "KILL", "two"]).ok();
+    layer.becomes("two", "STOPPED");
+    let gone = layer.ctr(&["tasks", "rm", "two"]);
+    assert!(gone.stderr.contains("137"), "{gone}");
+    eventually("nothing is left", || layer.leftovers().is_empty().then_some(()));
+}
+
+/// Our runtime with the lab's CRIU, which needs the libraries of its own root.
+fn runtime_with_criu(layer: &Layer) -> String {
+    let (peers, runtime, criu) = (
+        lighter_harness::lab().join("peers"),
+        layer.path("with-criu"),
+        layer.path("criu"),
+    );
+    let libraries = format!(
+        "{0}/lib64/ld-linux-x86-64.so.2 --library-path {0}/usr/lib/x86_64-linux-gnu",
+        peers.display()
+    );
+    let ours = lighter_harness::dist().join("lighter-runc");
+    let write = |path: &str, text: String| {
+        std::fs::write(path, format!("#!/bin/sh\nexec {text} \"$@\"\n")).unwrap();
+        layer.host.sh(&format!("chmod 755 {path}"));
+    };
+    write(&criu, format!("{libraries} {}/usr/sbin/criu", peers.display()));
+    write(&runtime, format!("{} --criu {criu}", ours.display()));
+    runtime
 }
 
 fn a_task_is_joined_frozen_measured_and_killed(ctr: &Path) {

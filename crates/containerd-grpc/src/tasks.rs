@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::convert::{filters, mounts};
+use crate::descriptor;
 use crate::error::{Result, status};
-use crate::request::namespace;
+use crate::request::{lease, namespace};
 
 pub(crate) struct Service {
     pub(crate) layer: Layer,
@@ -27,11 +28,12 @@ impl Tasks for Service {
     ) -> Result<Response<api::CreateTaskResponse>> {
         let namespace = namespace(&request)?;
         let request = request.into_inner();
-        if request.checkpoint.is_some() {
-            return Err(Status::unimplemented(
-                "restore from a checkpoint is not supported",
-            ));
-        }
+        let checkpoint = request.checkpoint.map(descriptor::given).transpose()?;
+        let checkpoint = self
+            .layer
+            .checkpoint_images(&namespace, request.options.as_ref(), checkpoint.as_ref())
+            .await
+            .map_err(status)?;
         let container_id = request.container_id;
         let create = Create {
             id: container_id.clone(),
@@ -42,6 +44,7 @@ impl Tasks for Service {
             terminal: request.terminal,
             options: request.options,
             runtime_path: request.runtime_path,
+            checkpoint,
         };
         let pid = self.tasks().create(&namespace, create).await.map_err(status)?;
         Ok(Response::new(api::CreateTaskResponse { container_id, pid }))
@@ -198,9 +201,19 @@ impl Tasks for Service {
 
     async fn checkpoint(
         &self,
-        _: Request<api::CheckpointTaskRequest>,
+        request: Request<api::CheckpointTaskRequest>,
     ) -> Result<Response<api::CheckpointTaskResponse>> {
-        Err(Status::unimplemented("checkpoint is not supported"))
+        let (namespace, lease) = (namespace(&request)?, lease(&request));
+        let request = request.into_inner();
+        let made = self.layer.checkpoint(
+            &namespace,
+            lease.as_deref(),
+            &request.container_id,
+            request.options,
+        );
+        let descriptors = made.await.map_err(status)?;
+        let descriptors = descriptors.into_iter().map(descriptor::message).collect();
+        Ok(Response::new(api::CheckpointTaskResponse { descriptors }))
     }
 
     async fn update(&self, request: Request<api::UpdateTaskRequest>) -> Result<Response<()>> {

@@ -78,15 +78,14 @@ impl Tasks {
             shim::serve_log(bundle, binary)?;
         }
         let told = process(&bundle.id, state);
-        let record = Record {
-            pid: told.pid,
-            start_time: watch::start_time(told.pid),
-            cgroups: watch::cgroups(told.pid),
+        let mut record = Record {
             stdin: told.stdin,
             stdout: told.stdout,
             stderr: told.stderr,
             terminal: told.terminal,
+            ..Record::default()
         };
+        record.set_pid(told.pid);
         bundle.write("task.json", &record)?;
         tracing::info!(namespace = %bundle.namespace, id = %bundle.id, pid = told.pid, "adopted");
         let task = self.new_task(bundle, binary, Some(shim.clone()), record, told.status);

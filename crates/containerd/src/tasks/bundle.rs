@@ -16,6 +16,7 @@ use lighter_stdx::failpoint;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::watch;
 use crate::Result;
 use crate::error::io as failed;
 
@@ -66,6 +67,12 @@ pub struct Exit {
 }
 
 impl Record {
+    pub(crate) fn set_pid(&mut self, pid: u32) {
+        self.pid = pid;
+        self.start_time = watch::start_time(pid);
+        self.cgroups = watch::cgroups(pid);
+    }
+
     /// Whoever has this pid now is not the init.
     pub(crate) fn pid_is_stale(&mut self) {
         self.pid = 0;

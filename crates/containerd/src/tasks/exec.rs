@@ -221,7 +221,7 @@ impl Tasks {
             .collect()
     }
 
-    async fn ask<Q: lighter_shim_api::Message, A: lighter_shim_api::Message + Default>(
+    pub(super) async fn ask<Q: lighter_shim_api::Message, A: lighter_shim_api::Message + Default>(
         &self,
         namespace: &str,
         id: &str,

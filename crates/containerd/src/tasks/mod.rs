@@ -6,6 +6,7 @@
 
 mod adopt;
 mod bundle;
+mod checkpoint;
 mod exec;
 mod forward;
 pub(crate) mod shim;
@@ -27,6 +28,7 @@ use prost_types::Any;
 use tokio_util::sync::CancellationToken;
 
 pub use bundle::Exit;
+pub use checkpoint::Images;
 pub use exec::{Exec, Pid};
 
 use crate::config::Config;
@@ -89,7 +91,7 @@ pub struct Process {
 }
 
 /// What a task is made with.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub struct Create {
     /// The container.
     pub id: String,
@@ -107,6 +109,8 @@ pub struct Create {
     pub options: Option<Any>,
     /// The shim's program, if not the one that the runtime's name tells.
     pub runtime_path: String,
+    /// What the container comes back from; none: it begins anew.
+    pub checkpoint: Option<Images>,
 }
 
 /// A process that was deleted.
@@ -166,7 +170,7 @@ impl Tasks {
             let mut table = tasks.table();
             match made {
                 Ok(task) => {
-                    let pid = task.record.pid;
+                    let pid = task.record().pid;
                     table.insert(key, Slot::Ready(task.clone()));
                     drop(table);
                     tasks.follow(&task);
@@ -181,7 +185,12 @@ impl Tasks {
         .await
     }
 
-    async fn make(&self, namespace: &str, create: Create, given_up: &CancellationToken) -> Result<Arc<Task>> {
+    async fn make(
+        &self,
+        namespace: &str,
+        mut create: Create,
+        given_up: &CancellationToken,
+    ) -> Result<Arc<Task>> {
         let config = &self.0.config;
         let container = self.0.containers.get(namespace, &create.id)?;
         let binary = shim::find(config, &container.runtime, &create.runtime_path)?;
@@ -194,6 +203,10 @@ impl Tasks {
         let made = async {
             bundle.create(&container.spec.unwrap_or_default().value)?;
             failpoint::hit("layer.create.bundle");
+            let checkpoint = match create.checkpoint.take() {
+                Some(images) => images.into_directory(&bundle).await?,
+                None => String::new(),
+            };
             bundle.write_text("shim-binary-path", &binary.to_string_lossy())?;
             shim::serve_log(&bundle, &binary)?;
             let bootstrap = shim::start(config, &bundle, &binary, options.as_ref()).await?;
@@ -210,23 +223,23 @@ impl Tasks {
                 stdout: create.stdout.clone(),
                 stderr: create.stderr.clone(),
                 options,
+                checkpoint: checkpoint.clone(),
                 ..Default::default()
             };
             let answer = shim.call("Create", &request, None).await;
             let answer: wire::CreateTaskResponse = answer.map_err(|error| error.about("create shim task"))?;
             failpoint::hit("layer.create.task");
-            let record = Record {
-                pid: answer.pid,
-                start_time: watch::start_time(answer.pid),
-                cgroups: watch::cgroups(answer.pid),
+            let mut record = Record {
                 stdin: create.stdin.clone(),
                 stdout: create.stdout.clone(),
                 stderr: create.stderr.clone(),
                 terminal: create.terminal,
+                ..Record::default()
             };
+            record.set_pid(answer.pid);
             bundle.write("task.json", &record)?;
             failpoint::hit("layer.create.recorded");
-            Ok((shim, record))
+            Ok((shim, record, checkpoint))
         };
         let made = async {
             tokio::select! {
@@ -237,7 +250,7 @@ impl Tasks {
                 }),
             }
         };
-        let (shim, record) = match made.await {
+        let (shim, record, checkpoint) = match made.await {
             Ok(made) => made,
             Err(error) => {
                 if let Err(error) = self.discard(&bundle).await {
@@ -258,7 +271,7 @@ impl Tasks {
             bundle: bundle.path.to_string_lossy().into_owned(),
             rootfs: create.rootfs.iter().map(mount).collect(),
             io: Some(io),
-            checkpoint: String::new(),
+            checkpoint,
             pid: record.pid,
         };
         self.0.bus.task(namespace, &event);
@@ -288,6 +301,7 @@ impl Tasks {
                 failpoint::hit("layer.start.before");
                 let answer: wire::StartResponse = task.shim()?.call("Start", &request, None).await?;
                 failpoint::hit("layer.start.started");
+                task.born(answer.pid)?;
                 task.set_status(Status::Running);
                 let event = events::TaskStart {
                     container_id: task.bundle.id.clone(),
@@ -340,7 +354,7 @@ impl Tasks {
         let id = task.bundle.id.clone();
         let kept = |exit| Deleted {
             id: id.clone(),
-            pid: task.record.pid,
+            pid: task.record().pid,
             exit,
         };
         if task.is_dead() {

@@ -28,9 +28,9 @@ pub(crate) struct Task {
     pub(crate) binary: Option<PathBuf>,
     /// `None` when it was gone already when we started.
     shim: Option<Shim>,
-    pub(crate) record: Record,
-    /// The init process; `None` when it was gone already.
-    pub(crate) init: Option<OwnedFd>,
+    record: Mutex<Record>,
+    /// The init process; `None` when it was gone already, or is not there yet.
+    init: Mutex<Option<OwnedFd>>,
     status: Mutex<Status>,
     exit: watch::Sender<Option<Exit>>,
     execs: Mutex<HashMap<String, watch::Receiver<Option<Exit>>>>,
@@ -50,15 +50,13 @@ impl Task {
         status: Status,
         bus: Bus,
     ) -> Task {
-        // A process that is gone already cannot be opened.
-        let init = i32::try_from(record.pid).ok().filter(|pid| *pid > 0);
-        let init = init.and_then(|pid| lighter_sys::pidfd::open(pid).ok());
+        let init = open(record.pid);
         Task {
             bundle,
             binary,
             shim,
-            record,
-            init,
+            record: Mutex::new(record),
+            init: Mutex::new(init),
             status: Mutex::new(status),
             exit: watch::Sender::new(None),
             execs: Mutex::default(),
@@ -66,6 +64,21 @@ impl Task {
             turn: tokio::sync::Mutex::default(),
             bus,
         }
+    }
+
+    pub(crate) fn record(&self) -> Record {
+        lock(&self.record).clone()
+    }
+
+    /// The init of a container that comes back from a checkpoint is there once it is started.
+    pub(crate) fn born(&self, pid: u32) -> Result<()> {
+        let mut record = lock(&self.record);
+        if record.pid == pid {
+            return Ok(());
+        }
+        record.set_pid(pid);
+        *lock(&self.init) = open(pid);
+        self.bundle.write("task.json", &*record)
     }
 
     /// The shim; [`Error::ShimGone`] as what a client makes of it: the process has finished.
@@ -133,7 +146,7 @@ impl Task {
         }
         failpoint::hit("layer.exit.recorded");
         self.exit.send_replace(Some(exit));
-        self.publish_exit(&self.bundle.id, self.record.pid, exit);
+        self.publish_exit(&self.bundle.id, self.record().pid, exit);
     }
 
     /// An exit that was kept before we started.
@@ -188,20 +201,20 @@ impl Task {
 
     /// What is known of the init without its shim.
     pub(crate) fn finished(&self) -> Process {
-        let exit = self.exit();
+        let (exit, record) = (self.exit(), self.record());
         Process {
             id: self.bundle.id.clone(),
             container_id: self.bundle.id.clone(),
-            pid: self.record.pid,
+            pid: record.pid,
             status: if exit.is_some() {
                 Status::Stopped
             } else {
                 Status::Unknown
             },
-            stdin: self.record.stdin.clone(),
-            stdout: self.record.stdout.clone(),
-            stderr: self.record.stderr.clone(),
-            terminal: self.record.terminal,
+            stdin: record.stdin,
+            stdout: record.stdout,
+            stderr: record.stderr,
+            terminal: record.terminal,
             exit_status: exit.map_or(0, |exit| exit.status),
             exited_at: exit.map(|exit| exit.at),
         }
@@ -233,7 +246,7 @@ impl Task {
             at: now,
             known: false,
         };
-        let Some(init) = self.init.as_ref().and_then(|fd| fd.try_clone().ok()) else {
+        let Some(init) = lock(&self.init).as_ref().and_then(|fd| fd.try_clone().ok()) else {
             return guess;
         };
         let by_itself = lighter_sys::pidfd::wait_exit(init.as_fd(), Some(Duration::ZERO)).unwrap_or(false);
@@ -246,7 +259,7 @@ impl Task {
         };
         let gone = tokio::time::timeout(Duration::from_secs(2), init.readable()).await;
         if gone.is_err() {
-            tracing::warn!(id = %self.bundle.id, pid = self.record.pid, "the init of a dead shim does not go");
+            tracing::warn!(id = %self.bundle.id, pid = self.record().pid, "the init of a dead shim does not go");
         }
         if !by_itself {
             return guess;
@@ -268,6 +281,12 @@ impl Task {
         }
         guess
     }
+}
+
+/// `None` for a process that is gone already.
+fn open(pid: u32) -> Option<OwnedFd> {
+    let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0)?;
+    lighter_sys::pidfd::open(pid).ok()
 }
 
 /// A pidfd whose process's exit can be awaited.

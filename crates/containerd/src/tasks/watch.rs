@@ -69,7 +69,7 @@ impl Tasks {
         let exit = task.kill_init(self.0.config.clock.now()).await;
         task.exited(exit);
         if let Err(error) = self
-            .clean_up(&task.bundle, task.binary.as_deref(), &task.record.cgroups)
+            .clean_up(&task.bundle, task.binary.as_deref(), &task.record().cgroups)
             .await
         {
             let error = lighter_stdx::error::chain(&error);
@@ -81,7 +81,7 @@ impl Tasks {
     /// the burial.
     pub(super) async fn force(&self, task: &Arc<Task>) -> Result<()> {
         tracing::warn!(id = %task.bundle.id, "the shim does not kill its container: done without it");
-        kill_cgroups(&task.record.cgroups);
+        kill_cgroups(&task.record().cgroups);
         let exit = task.kill_init(self.0.config.clock.now()).await;
         match task.shim()?.state("", AFTER_KILL).await {
             // It tells the exit itself.
