@@ -60,6 +60,9 @@ pub(crate) enum Command {
     /// Show the configuration
     #[command(subcommand)]
     Config(Show),
+    /// Look after what is kept
+    #[command(subcommand)]
+    Content(Content),
     /// Publish an event that stands on standard input: a protobuf Any
     Publish {
         /// Namespace of the event
@@ -77,6 +80,16 @@ pub(crate) enum Show {
     Default,
     /// As the file and the flags make it
     Dump,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum Content {
+    /// Hash every blob, compare every unpacked layer with its blob, and look for what records refer to; the daemon must be stopped
+    Check {
+        /// Drop bad blobs, so that the next pull fetches them, and unpack changed layers anew
+        #[arg(long)]
+        repair: bool,
+    },
 }
 
 /// Flags and file together.
@@ -138,6 +151,11 @@ impl Args {
 }
 
 impl Told {
+    /// The directory of what lasts.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The level that was asked for: nothing is worse than an error.
     pub(crate) fn level(&self) -> LevelFilter {
         let level = self.settings.level.as_deref().unwrap_or("info");

@@ -2,6 +2,7 @@
 
 mod activation;
 mod args;
+mod check;
 mod daemon;
 mod log;
 mod publish;
@@ -9,13 +10,13 @@ mod publish;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use args::{Args, Command};
+use args::{Args, Command, Content};
 use clap::Parser as _;
 
 #[expect(clippy::print_stderr, reason = "a main may")]
 fn main() -> ExitCode {
     match begin(Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("lighter-containerd: {error:#}");
             ExitCode::FAILURE
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
 }
 
 #[expect(clippy::print_stdout, reason = "a main may")]
-fn begin(mut args: Args) -> anyhow::Result<()> {
+fn begin(mut args: Args) -> anyhow::Result<ExitCode> {
     if let Some(name) = args.abort_at.take() {
         lighter_stdx::failpoint::arm(name);
     }
@@ -36,6 +37,7 @@ fn begin(mut args: Args) -> anyhow::Result<()> {
     };
     match args.command {
         Some(Command::Config(_)) => print!("{}", told.to_toml()),
+        Some(Command::Content(Content::Check { repair })) => return check::run(told.root(), repair),
         Some(Command::Publish { namespace, topic }) => {
             runtime()?.block_on(publish::run(&told.address, &namespace, &topic))?;
         }
@@ -47,5 +49,5 @@ fn begin(mut args: Args) -> anyhow::Result<()> {
             runtime()?.block_on(daemon::run(told))?;
         }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

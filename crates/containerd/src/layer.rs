@@ -24,7 +24,7 @@ use crate::tasks::Tasks;
 use crate::{Error, Result, told};
 
 /// The number of the records' layout.
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 /// The snapshotter of a request that names none.
 pub const DEFAULT_SNAPSHOTTER: &str = "overlayfs";
 /// How long after the first reason for it a collection in the background begins: further reasons join it.
@@ -80,6 +80,7 @@ impl Layer {
         if !mended.directories.is_empty() || !mended.records.is_empty() || !mended.broken.is_empty() {
             tracing::warn!(?mended, "snapshots mended");
         }
+        crate::transfer::end_of_the_dead(&db, clock)?;
         let bus = Bus::new(clock.clone());
         let containers = Containers::new(&db, clock, &bus);
         let collector = Collector::new(
@@ -225,6 +226,9 @@ impl Inner {
     async fn collect(&self) -> Result<Collected> {
         let collected = self.collector.collect().await?;
         told::removed(&self.bus, &collected.removed);
+        if collected.again {
+            self.litter.notify_one();
+        }
         Ok(collected)
     }
 }
@@ -234,8 +238,8 @@ async fn collect_when_asked(layer: std::sync::Weak<Inner>) {
         return;
     };
     loop {
-        // The layer is not kept alive by the wait.
-        let waited = tokio::time::timeout(Duration::from_secs(3600), litter.notified()).await;
+        // The layer is not kept alive by the wait. Leases end while nobody does anything.
+        let waited = tokio::time::timeout(Duration::from_secs(900), litter.notified()).await;
         tokio::time::sleep(COLLECT_DELAY).await;
         let Some(inner) = layer.upgrade() else { return };
         match inner.collect().await {

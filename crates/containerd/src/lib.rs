@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod any;
+pub mod check;
 pub mod compare;
 pub mod config;
 pub mod containers;

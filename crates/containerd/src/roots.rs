@@ -1,7 +1,7 @@
 //! Where the collector begins: what images and containers refer to.
 
 use lighter_content::gc::{Node, Roots, references};
-use lighter_meta::{Read as _, WriteTx};
+use lighter_meta::Read;
 
 use crate::containers::{self, Container};
 use crate::images::{self, Image};
@@ -11,14 +11,14 @@ use crate::images::{self, Image};
 pub(crate) struct Records;
 
 impl Roots for Records {
-    fn roots(&self, tx: &WriteTx<'_>, root: &mut dyn FnMut(Node)) -> lighter_content::Result<()> {
+    fn roots(&self, tx: &dyn Read, root: &mut dyn FnMut(Node)) -> lighter_content::Result<()> {
         for bucket in tx.buckets("v1/")? {
             let Some(namespace) = bucket.split('/').nth(1) else {
                 continue;
             };
             let namespace = namespace.to_owned();
             if bucket == images::bucket(&namespace) {
-                for (_, image) in tx.list_json::<Image>(&bucket, "")? {
+                for (_, image) in (&tx).list_json::<Image>(&bucket, "")? {
                     let (namespace, digest) = (namespace.clone(), image.target.digest);
                     references(&namespace, &image.labels)
                         .into_iter()
@@ -26,7 +26,7 @@ impl Roots for Records {
                     root(Node::Content { namespace, digest });
                 }
             } else if bucket == containers::bucket(&namespace) {
-                for (_, container) in tx.list_json::<Container>(&bucket, "")? {
+                for (_, container) in (&tx).list_json::<Container>(&bucket, "")? {
                     references(&namespace, &container.labels)
                         .into_iter()
                         .for_each(&mut *root);

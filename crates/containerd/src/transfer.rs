@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use lighter_content::lease::{EXPIRE_LABEL, Leases};
 use lighter_images::{Event, Progress, Request, Rest, Stores, Unpack};
+use lighter_meta::Db;
 use lighter_oci::{Descriptor, Platform, Reference};
 use lighter_registry::{Client, Credentials, Options};
+use lighter_stdx::clock::Clock;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::containers::Labels;
@@ -26,6 +28,10 @@ pub use push::Push;
 
 /// How long what a pull brought is kept when we die before the image is named. Source: containerd's clients.
 const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
+/// The label of the leases that transfers make for themselves.
+const LABEL: &str = "lighter.transfer";
+/// How long what a transfer of a dead process brought is kept for the next try.
+const RETRY: Duration = Duration::from_secs(10 * 60);
 
 /// A pull.
 #[derive(Debug)]
@@ -176,6 +182,18 @@ fn pinned(reference: &Reference, target: Option<&Descriptor>) -> Reference {
     }
 }
 
+/// Lets the leases of the transfers of an earlier process end soon: nobody else does it.
+pub(crate) fn end_of_the_dead(db: &Db, clock: &Clock) -> Result<()> {
+    let ended = lighter_content::lease::shorten(db, LABEL, clock.now() + RETRY)?;
+    if ended > 0 {
+        tracing::info!(
+            ended,
+            "transfers were cut off; what they brought is kept for ten minutes"
+        );
+    }
+    Ok(())
+}
+
 /// A lease for as long as this lives; also when whoever holds it is dropped.
 struct Held {
     id: String,
@@ -196,7 +214,10 @@ impl Held {
         let leases = layer.leases(namespace);
         let id = format!("transfer-{:016x}", rand::random::<u64>());
         let end = layer.config().clock.now() + LEASE;
-        let labels = Labels::from([(EXPIRE_LABEL.to_owned(), end.to_string())]);
+        let labels = Labels::from([
+            (EXPIRE_LABEL.to_owned(), end.to_string()),
+            (LABEL.to_owned(), "true".to_owned()),
+        ]);
         leases.create(&id, labels).await?;
         let own = Some((layer.clone(), leases));
         Ok(Held {

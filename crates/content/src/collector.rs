@@ -1,24 +1,32 @@
-//! The collector: marks from the roots, forgets the rest in the same database write, then has the files removed.
+//! The collector: marks from the roots in a view of the database, forgets the rest in small writes, then has the files removed.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use lighter_meta::{Db, Durability, Read as _, WriteTx};
+use lighter_meta::{Changed, Db, Durability, Read, WriteTx};
 use lighter_stdx::clock::Clock;
 
-use crate::gc::{Collectible, Node, ROOT_LABEL, Roots, references};
+use crate::gc::{Collectible, Node, Roots};
 use crate::lease::{self, EXPIRE_LABEL, FLAT_LABEL, Lease, Resource};
 use crate::local::blocking;
-use crate::{Labels, Result};
+use crate::marks::Marks;
+use crate::{Error, Labels, Result};
 
-/// Collects what nothing refers to, in all namespaces.
+/// Things that are forgotten in one database write: writers wait for a few milliseconds at most.
+const STEP: usize = 128;
+
+/// Collects what nothing refers to, in all namespaces. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Collector {
+pub struct Collector(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     db: Db,
     clock: Clock,
     stores: Vec<Arc<dyn Collectible>>,
     roots: Vec<Arc<dyn Roots>>,
+    /// One collection at a time.
+    turn: Mutex<()>,
 }
 
 /// What a collection removed.
@@ -28,6 +36,8 @@ pub struct Collected {
     pub removed: Vec<Node>,
     /// Leases (namespace, name) whose time was over.
     pub expired: Vec<(String, String)>,
+    /// Things were changed meanwhile. They are kept for this time, whether something refers to them or not: it is worth another collection.
+    pub again: bool,
 }
 
 impl Collector {
@@ -38,78 +48,170 @@ impl Collector {
         stores: Vec<Arc<dyn Collectible>>,
         roots: Vec<Arc<dyn Roots>>,
     ) -> Collector {
-        Collector {
+        Collector(Arc::new(Inner {
             db: db.clone(),
             clock: clock.clone(),
             stores,
             roots,
-        }
+            turn: Mutex::default(),
+        }))
     }
 
-    /// Collects once. Runs beside writers: they wait for the marking (about a millisecond for a thousand things), not for the removal of
-    /// files. After an error in the removal of files the rest is still removed, and the first error returned.
+    /// Collects once. Runs beside readers and writers: a writer waits for one step at most, which forgets a hundred things. What was garbage when
+    /// this is called is gone when it returns, but for what was touched meanwhile ([`Collected::again`]). After an error in the removal of files
+    /// the rest is still removed, and the first error returned. Goes on if the future is dropped.
     pub async fn collect(&self) -> Result<Collected> {
-        let (this, now) = (self.clone(), self.clock.now());
-        let (forgotten, expired) = self
-            .db
-            .write_async(Durability::Kill, move |tx| this.mark(tx, now))
-            .await?;
-        let stores = self.stores.clone();
-        blocking(move || {
-            let mut first = Ok(());
-            for store in &stores {
-                let own: Vec<Forgotten> = forgotten
-                    .iter()
-                    .filter(|(node, _)| store.owns(node))
-                    .cloned()
-                    .collect();
-                first = first.and(store.sweep(&own));
-            }
-            first.map(|()| Collected {
-                removed: forgotten.into_iter().map(|(node, _)| node).collect(),
-                expired,
-            })
+        let inner = self.0.clone();
+        blocking(move || inner.collect()).await
+    }
+}
+
+impl Inner {
+    fn collect(self: Arc<Self>) -> Result<Collected> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        self.db.write(Durability::Kill, |tx| {
+            tx.watch();
+            Ok::<(), Error>(())
+        })?;
+        let done = self.forget(now);
+        let unwatched = self.db.write(Durability::Kill, |tx| {
+            tx.unwatch();
+            Ok::<(), Error>(())
+        });
+        let (forgotten, expired, again) = done?;
+        unwatched?;
+        let mut first = Ok(());
+        for store in &self.stores {
+            let own: Vec<Forgotten> = forgotten
+                .iter()
+                .filter(|(node, _)| store.owns(node))
+                .cloned()
+                .collect();
+            first = first.and(store.sweep(&own));
+        }
+        let mut removed: Vec<Node> = forgotten.into_iter().map(|(node, _)| node).collect();
+        removed.sort();
+        first.map(|()| Collected {
+            removed,
+            expired,
+            again,
         })
-        .await
     }
 
-    /// Finds what is not reached and takes its records away.
-    fn mark(&self, tx: &WriteTx<'_>, now: Timestamp) -> Result<(Vec<Forgotten>, Vec<ExpiredLease>)> {
+    /// Finds what is not reached and takes its records away, step by step.
+    fn forget(self: &Arc<Self>, now: Timestamp) -> Result<(Vec<Forgotten>, Vec<ExpiredLease>, bool)> {
+        let mut work = self.db.read(|tx| self.mark(tx, now))?;
+        let (mut forgotten, mut again) = (Vec::new(), false);
+        while !work.litter.is_empty() || !work.over.is_empty() {
+            let this = self.clone();
+            let step = self.db.write(Durability::Kill, move |tx| {
+                let touched = this.look_again(tx, &mut work, now)?;
+                work.expired.extend(end(tx, std::mem::take(&mut work.over), now)?);
+                let forgotten = this.step(tx, &mut work)?;
+                // What this very write changed is no news.
+                tx.changed();
+                Ok::<_, Error>((work, forgotten, touched))
+            })?;
+            work = step.0;
+            forgotten.extend(step.1);
+            again |= step.2;
+        }
+        Ok((forgotten, work.expired, again))
+    }
+
+    /// Marks all that a root leads to.
+    fn mark(&self, tx: &dyn Read, now: Timestamp) -> Result<Work> {
         let mut marks = Marks::default();
         for store in &self.stores {
             for thing in store.things(tx)? {
-                let namespace = match &thing.node {
-                    Node::Content { namespace, .. } | Node::Snapshot { namespace, .. } => namespace,
-                };
-                let mut edges = references(namespace, &thing.labels);
-                edges.extend(thing.references);
-                if thing.labels.contains_key(ROOT_LABEL) {
-                    marks.pending.push(thing.node.clone());
-                }
-                marks.edges.insert(thing.node, edges);
+                marks.add(thing);
             }
         }
-        for roots in &self.roots {
-            roots.roots(tx, &mut |node| marks.pending.push(node))?;
-        }
-        let expired = leases(tx, now, &mut marks)?;
+        let over = self.begin(tx, &mut marks, now)?;
         marks.spread();
-        let mut removed: Vec<Node> = marks
-            .edges
-            .into_keys()
-            .filter(|node| !marks.reached.contains(node))
-            .collect();
-        removed.sort();
-        let mut forgotten = Vec::with_capacity(removed.len());
-        for node in removed {
+        let mut litter = marks.litter();
+        litter.reverse();
+        Ok(Work {
+            marks,
+            litter,
+            over,
+            expired: Vec::new(),
+        })
+    }
+
+    /// Marks the roots; gives the leases whose time is over.
+    fn begin(&self, tx: &dyn Read, marks: &mut Marks, now: Timestamp) -> Result<Vec<ExpiredLease>> {
+        for roots in &self.roots {
+            roots.roots(tx, &mut |node| marks.keep(node))?;
+        }
+        leases(tx, now, marks)
+    }
+
+    /// Keeps what was changed since it was looked at, and what that refers to now. Says whether any thing was.
+    fn look_again(&self, tx: &WriteTx<'_>, work: &mut Work, now: Timestamp) -> Result<bool> {
+        let Changed::Records(changed) = tx.changed() else {
+            // More than is worth looking at one by one.
+            *work = Work {
+                expired: std::mem::take(&mut work.expired),
+                ..self.mark(tx, now)?
+            };
+            return Ok(true);
+        };
+        let (mut touched, mut roots) = (false, false);
+        for (bucket, key) in changed {
+            let mut found = self
+                .stores
+                .iter()
+                .filter_map(|store| Some((store, store.node(&bucket, &key)?)));
+            let Some((store, node)) = found.next() else {
+                roots = true;
+                continue;
+            };
+            touched = true;
+            match store.thing(tx, &node)? {
+                Some(thing) => {
+                    work.marks.add(thing);
+                    work.marks.keep(node);
+                }
+                None => work.marks.gone(&node),
+            }
+        }
+        if roots {
+            work.over = self.begin(tx, &mut work.marks, now)?;
+        }
+        work.marks.spread();
+        Ok(touched)
+    }
+
+    fn step(&self, tx: &WriteTx<'_>, work: &mut Work) -> Result<Vec<Forgotten>> {
+        let mut forgotten = Vec::with_capacity(STEP);
+        while forgotten.len() < STEP
+            && let Some(node) = work.litter.pop()
+        {
+            if !work.marks.is_litter(&node) {
+                continue;
+            }
             let mut number = None;
             for store in self.stores.iter().filter(|store| store.owns(&node)) {
                 number = store.forget(tx, &node)?;
             }
+            work.marks.gone(&node);
             forgotten.push((node, number));
         }
-        Ok((forgotten, expired))
+        Ok(forgotten)
     }
+}
+
+/// What is still to do.
+struct Work {
+    marks: Marks,
+    /// What nothing kept when it was looked at; the last goes first.
+    litter: Vec<Node>,
+    /// Leases whose time was over.
+    over: Vec<ExpiredLease>,
+    /// Those of them that were ended.
+    expired: Vec<ExpiredLease>,
 }
 
 /// A thing without a record, and the number that its store knows its files by.
@@ -117,34 +219,9 @@ type Forgotten = (Node, Option<u64>);
 /// Namespace and name.
 type ExpiredLease = (String, String);
 
-#[derive(Default)]
-struct Marks {
-    /// Everything there is, and what it refers to.
-    edges: HashMap<Node, Vec<Node>>,
-    /// Kept, and followed.
-    reached: HashSet<Node>,
-    /// Kept, and not followed yet.
-    pending: Vec<Node>,
-    /// Kept by a flat lease: not followed, unless something else reaches it.
-    flat: Vec<Node>,
-}
-
-impl Marks {
-    fn spread(&mut self) {
-        while let Some(node) = self.pending.pop() {
-            if let Some((node, edges)) = self.edges.get_key_value(&node)
-                && self.reached.insert(node.clone())
-            {
-                self.pending.extend(edges.iter().cloned());
-            }
-        }
-        self.reached.extend(self.flat.drain(..));
-    }
-}
-
-/// Ends the leases whose time is over and marks what the others keep.
-fn leases(tx: &WriteTx<'_>, now: Timestamp, marks: &mut Marks) -> Result<Vec<(String, String)>> {
-    let mut expired = Vec::new();
+/// Marks what the leases keep; gives those whose time is over, which keep nothing.
+fn leases(tx: &dyn Read, now: Timestamp, marks: &mut Marks) -> Result<Vec<ExpiredLease>> {
+    let mut over = Vec::new();
     for bucket in tx.buckets("v1/")? {
         let Some(namespace) = bucket
             .strip_prefix("v1/")
@@ -152,23 +229,35 @@ fn leases(tx: &WriteTx<'_>, now: Timestamp, marks: &mut Marks) -> Result<Vec<(St
         else {
             continue;
         };
-        let leases: Vec<(String, Lease)> = tx.list_json(&bucket, "")?;
+        let leases: Vec<(String, Lease)> = (&tx).list_json(&bucket, "")?;
         for (id, lease) in leases {
             if is_over(&lease.labels, now) {
-                lease::delete(tx, namespace, &id)?;
-                expired.push((namespace.to_owned(), id));
+                over.push((namespace.to_owned(), id));
                 continue;
             }
             let nodes = lease::resources(tx, namespace, &id)?;
             let nodes = nodes.into_iter().filter_map(|resource| node(namespace, resource));
             if lease.labels.contains_key(FLAT_LABEL) {
-                marks.flat.extend(nodes);
+                nodes.for_each(|node| marks.keep_alone(node));
             } else {
-                marks.pending.extend(nodes);
+                nodes.for_each(|node| marks.keep(node));
             }
         }
     }
-    Ok(expired)
+    Ok(over)
+}
+
+/// Ends the leases whose time is over and was not made longer since.
+fn end(tx: &WriteTx<'_>, over: Vec<ExpiredLease>, now: Timestamp) -> Result<Vec<ExpiredLease>> {
+    let mut ended = Vec::new();
+    for (namespace, id) in over {
+        let lease: Option<Lease> = tx.get_json(&lease::bucket(&namespace), &id)?;
+        if lease.is_some_and(|lease| is_over(&lease.labels, now)) {
+            lease::delete(tx, &namespace, &id)?;
+            ended.push((namespace, id));
+        }
+    }
+    Ok(ended)
 }
 
 /// A label that is no time ends nothing.

@@ -4,12 +4,14 @@
 //! label `containerd.io/gc.root`. References are the labels `containerd.io/gc.ref.content*` and
 //! `containerd.io/gc.ref.snapshot.<snapshotter>*`, and what the thing's own store says (a snapshot's parent).
 //!
-//! Marking and the removal of records are one database write, so nothing can be made or referred to in between: who puts a new
-//! thing under a lease in the transaction that makes it ([`crate::lease::protect`]) never loses it. Files go afterwards.
+//! Marking reads one consistent view, beside writers; records are then removed in small database writes, each of which first looks at what
+//! was changed since and keeps it and what it refers to. What refers goes before what it refers to, so that whatever is there and is
+//! referred to anew is there with all that it needs; and who puts a new thing under a lease in the transaction that makes it
+//! ([`crate::lease::protect`]) never loses it. Files go afterwards.
 //!
 //! Source of the labels: containerd, docs/garbage-collection.md.
 
-use lighter_meta::WriteTx;
+use lighter_meta::{Read, WriteTx};
 use lighter_oci::Digest;
 
 use crate::{Labels, Result};
@@ -56,13 +58,18 @@ pub struct Thing {
 /// A store whose things are collected.
 pub trait Collectible: std::fmt::Debug + Send + Sync {
     /// Every thing of the store, in all namespaces.
-    fn things(&self, tx: &WriteTx<'_>) -> Result<Vec<Thing>>;
+    fn things(&self, tx: &dyn Read) -> Result<Vec<Thing>>;
+
+    /// The thing whose record `key` in `bucket` is, whether it is there or not; `None` for any other record.
+    fn node(&self, bucket: &str, key: &str) -> Option<Node>;
+
+    /// One of this store's things, if it is there.
+    fn thing(&self, tx: &dyn Read, node: &Node) -> Result<Option<Thing>>;
 
     /// Whether the node is one of this store's.
     fn owns(&self, node: &Node) -> bool;
 
-    /// Takes the record away. Called only for things that [`Collectible::things`] gave in the same transaction, in
-    /// any order. Gives a number by which [`Collectible::sweep`] finds the files, if it needs one.
+    /// Takes the record away. Called only for things that are there in this transaction; what refers to others goes before them. Gives a number by which [`Collectible::sweep`] finds the files, if it needs one.
     fn forget(&self, tx: &WriteTx<'_>, node: &Node) -> Result<Option<u64>>;
 
     /// Removes from the disk what has no record any more; called after the records' removal was kept, on a thread that may block.
@@ -72,7 +79,7 @@ pub trait Collectible: std::fmt::Debug + Send + Sync {
 /// Where marking starts: the images, the containers.
 pub trait Roots: std::fmt::Debug + Send + Sync {
     /// Calls `root` with everything that must be kept for its own sake. For a record with labels, see [`references`].
-    fn roots(&self, tx: &WriteTx<'_>, root: &mut dyn FnMut(Node)) -> Result<()>;
+    fn roots(&self, tx: &dyn Read, root: &mut dyn FnMut(Node)) -> Result<()>;
 }
 
 /// What the labels of a thing in `namespace` refer to. A label whose digest is malformed refers to nothing.

@@ -157,6 +157,29 @@ impl Leases {
     }
 }
 
+/// Lets every lease that has `label` end at `end`, if it does not end before. Gives their number. Blocks.
+pub fn shorten(db: &Db, label: &'static str, end: Timestamp) -> Result<usize> {
+    db.write(Durability::Kill, move |tx| {
+        let mut shortened = 0;
+        for bucket in tx
+            .buckets("v1/")?
+            .iter()
+            .filter(|bucket| bucket.ends_with("/leases"))
+        {
+            for (id, mut lease) in tx.list_json::<Lease>(bucket, "")? {
+                let ends: Option<Timestamp> =
+                    lease.labels.get(EXPIRE_LABEL).and_then(|time| time.parse().ok());
+                if lease.labels.contains_key(label) && ends.is_none_or(|ends| ends > end) {
+                    lease.labels.insert(EXPIRE_LABEL.to_owned(), end.to_string());
+                    tx.put_json(bucket, &id, &lease)?;
+                    shortened += 1;
+                }
+            }
+        }
+        Ok(shortened)
+    })
+}
+
 /// Puts `resource` under `lease` in the transaction that makes the thing, so that no collection can come between. Nothing to do
 /// without a lease. [`Error::NoLease`].
 pub fn protect(tx: &WriteTx<'_>, namespace: &str, lease: Option<&str>, resource: &Resource) -> Result<()> {
@@ -177,7 +200,7 @@ pub(crate) fn delete(tx: &WriteTx<'_>, namespace: &str, id: &str) -> Result<()> 
 }
 
 /// What a lease keeps.
-pub(crate) fn resources(tx: &impl Read, namespace: &str, id: &str) -> Result<Vec<Resource>> {
+pub(crate) fn resources(tx: &(impl Read + ?Sized), namespace: &str, id: &str) -> Result<Vec<Resource>> {
     let prefix = format!("{id}\n");
     let mut found = Vec::new();
     tx.scan(&resources_bucket(namespace), &prefix, &mut |key, _| {

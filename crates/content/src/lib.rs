@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod check;
 mod collector;
 mod error;
 pub mod gc;
@@ -15,6 +16,8 @@ mod ingest;
 pub mod labels;
 pub mod lease;
 mod local;
+mod marks;
+mod places;
 mod reader;
 mod store;
 mod writer;

@@ -7,18 +7,21 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::SignedDuration;
 use lighter_meta::{Db, Durability, Read, WriteTx};
 use lighter_oci::Digest;
 use lighter_stdx::clock::Clock;
+use tokio::sync::Notify;
 
 use crate::error::io;
 use crate::gc::{Collectible, Node, Thing};
 use crate::ingest::{self, Ingest};
 use crate::lease::{Resource, check_name, parse_filters, protect};
+use crate::places::Places;
 use crate::reader::LocalReader;
 use crate::writer::LocalWriter;
 use crate::{ContentStore, Error, Info, Labels, ReadAt, Result, Status, Writer, WriterOptions, labels};
@@ -27,6 +30,9 @@ use crate::{ContentStore, Error, Info, Labels, ReadAt, Result, Status, Writer, W
 const FORMAT: u32 = 1;
 /// An ingest that nobody has written to for so long is given up.
 const INGEST_AGE: SignedDuration = SignedDuration::from_hours(24);
+/// How long a writer waits for an ingest that another has open: a client that looked at it, or one that was cut off, is about to let go of it.
+/// containerd waits up to about a second.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The content of all namespaces. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -37,12 +43,13 @@ struct Inner {
     root: PathBuf,
     db: Db,
     clock: Clock,
-    /// Shared by those who put a file in place and commit its record; alone by those who look for a record and remove the file.
-    files: RwLock<()>,
+    files: Places,
     /// The directories of the ingests that are open.
     open: Mutex<HashSet<PathBuf>>,
     /// Blobs without a record whose files could not be removed; each sweep tries them again.
     stuck: Mutex<HashSet<Digest>>,
+    /// Told when one is closed.
+    closed: Notify,
 }
 
 /// What [`LocalContent::open`] found broken and mended.
@@ -84,9 +91,10 @@ impl LocalContent {
             root: root.to_owned(),
             db: db.clone(),
             clock: clock.clone(),
-            files: RwLock::default(),
+            files: Places::default(),
             open: Mutex::default(),
             stuck: Mutex::default(),
+            closed: Notify::new(),
         };
         let content = LocalContent(Arc::new(inner));
         let repairs = content.repair()?;
@@ -103,11 +111,7 @@ impl LocalContent {
     }
 
     fn blob(&self, digest: &Digest) -> PathBuf {
-        self.0
-            .root
-            .join("blobs")
-            .join(digest.algorithm().name())
-            .join(digest.encoded())
+        blob(&self.0.root, digest)
     }
 
     fn hold(&self, dir: PathBuf, name: &str) -> Result<Held> {
@@ -121,27 +125,45 @@ impl LocalContent {
         })
     }
 
+    /// As [`LocalContent::hold`], and waits a moment for another to let go of it.
+    async fn hold_soon(&self, dir: &Path, name: &str) -> Result<Held> {
+        let mut patience = std::pin::pin!(tokio::time::sleep(PATIENCE));
+        loop {
+            let mut closed = std::pin::pin!(self.0.closed.notified());
+            // Before it is tried: what is closed in between is told.
+            closed.as_mut().enable();
+            match self.hold(dir.to_owned(), name) {
+                Err(Error::IngestLocked(_)) => {}
+                other => return other,
+            }
+            tokio::select! {
+                () = closed => {}
+                () = &mut patience => return Err(Error::IngestLocked(name.to_owned())),
+            }
+        }
+    }
+
     /// Removes files without a record and records without a file.
     fn repair(&self) -> Result<Repairs> {
-        let mut files: HashMap<Digest, u64> = HashMap::new();
+        let mut there: HashMap<Digest, u64> = HashMap::new();
         let mut repairs = Repairs::default();
-        for (path, digest) in self.files()? {
+        for (path, digest) in files(&self.0.root)? {
             let metadata = fs::metadata(&path).map_err(io("stat", &path))?;
             match digest {
-                Some(digest) => drop(files.insert(digest, metadata.len())),
+                Some(digest) => drop(there.insert(digest, metadata.len())),
                 None => repairs.files.push(path),
             }
         }
         let mut known = HashSet::new();
         let all = self.0.db.read(|tx| all(tx))?;
         for (namespace, info) in all {
-            if files.get(&info.digest) == Some(&info.size) {
+            if there.get(&info.digest) == Some(&info.size) {
                 known.insert(info.digest);
             } else {
                 repairs.records.push((namespace, info.digest));
             }
         }
-        let unknown = files.into_keys().filter(|digest| !known.contains(digest));
+        let unknown = there.into_keys().filter(|digest| !known.contains(digest));
         repairs.files.extend(unknown.map(|digest| self.blob(&digest)));
         for path in &repairs.files {
             fs::remove_file(path).map_err(io("remove", path))?;
@@ -158,30 +180,15 @@ impl LocalContent {
         Ok(repairs)
     }
 
-    /// Every file under `blobs`, with the digest that its place names.
-    fn files(&self) -> Result<Vec<(PathBuf, Option<Digest>)>> {
-        let mut found = Vec::new();
-        for algorithm in entries(&self.0.root.join("blobs"))? {
-            let name = algorithm
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            for path in entries(&algorithm)? {
-                let hex = path.file_name().unwrap_or_default().to_string_lossy();
-                let digest = format!("{name}:{hex}").parse().ok();
-                found.push((path, digest));
-            }
-        }
-        Ok(found)
-    }
-
     /// Removes the blobs' files that no namespace has a record of.
     fn remove_files<'a>(&self, digests: impl IntoIterator<Item = &'a Digest>) -> Result<()> {
         let mut first = Ok(());
         for digest in digests {
             let path = self.blob(digest);
-            let alone = self.0.files.write().unwrap_or_else(PoisonError::into_inner);
+            // Whoever puts it in place right now removes it himself if his commit fails.
+            let Some(alone) = self.0.files.remove(digest) else {
+                continue;
+            };
             let kept = self.0.db.read(|tx| anywhere(tx, digest))?.is_some();
             let removed = if kept { Ok(()) } else { fs::remove_file(&path) };
             drop(alone);
@@ -238,6 +245,7 @@ impl Drop for Held {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&self.dir);
+        self.content.0.closed.notify_waiters();
     }
 }
 
@@ -264,12 +272,7 @@ impl LocalStore {
         if let Some(dir) = blob.parent() {
             fs::create_dir_all(dir).map_err(io("create directory", dir))?;
         }
-        let shared = self
-            .content
-            .0
-            .files
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let placing = self.content.0.files.place(digest);
         ingest.link(&blob)?;
         let now = self.content.0.clock.now();
         let info = Info {
@@ -291,7 +294,7 @@ impl LocalStore {
             protect(tx, &namespace, lease.as_deref(), &Resource::content(&info.digest))?;
             Ok(tx.put_json(&bucket, info.digest.as_str(), &info)?)
         });
-        drop(shared);
+        drop(placing);
         if result.is_err() {
             // The failure of the commit is the one to report; a file without a record is removed at the next start too.
             let _ = self.content.remove_files([digest]);
@@ -427,9 +430,15 @@ impl ContentStore for LocalStore {
             return Err(Error::ContentExists(expected.clone()));
         }
         let store = self.clone();
+        let dir = store.ingest_dir(&options.name);
+        let held = store.content.hold_soon(&dir, &options.name).await?;
+        // Who had it open may have made it a blob.
+        if let Some(expected) = &options.expected
+            && self.adopt(expected, options.total).await?
+        {
+            return Err(Error::ContentExists(expected.clone()));
+        }
         let writer = blocking(move || {
-            let dir = store.ingest_dir(&options.name);
-            let held = store.content.hold(dir.clone(), &options.name)?;
             let now = store.content.0.clock.now();
             let ingest = Ingest::open(dir, &store.namespace, options, now, held)?;
             let clock = store.content.0.clock.clone();
@@ -481,19 +490,22 @@ impl ContentStore for LocalStore {
 }
 
 impl Collectible for LocalContent {
-    fn things(&self, tx: &WriteTx<'_>) -> Result<Vec<Thing>> {
-        let thing = |(namespace, info): (String, Info)| {
-            let node = Node::Content {
-                namespace,
-                digest: info.digest,
-            };
-            Thing {
-                node,
-                labels: info.labels,
-                references: Vec::new(),
-            }
+    fn things(&self, tx: &dyn Read) -> Result<Vec<Thing>> {
+        Ok(all(&tx)?.into_iter().map(thing).collect())
+    }
+
+    fn node(&self, bucket: &str, key: &str) -> Option<Node> {
+        let namespace = bucket.strip_prefix("v1/")?.strip_suffix("/content")?.to_owned();
+        let digest = key.parse().ok()?;
+        Some(Node::Content { namespace, digest })
+    }
+
+    fn thing(&self, tx: &dyn Read, node: &Node) -> Result<Option<Thing>> {
+        let Node::Content { namespace, digest } = node else {
+            return Ok(None);
         };
-        Ok(all(tx)?.into_iter().map(thing).collect())
+        let info: Option<Info> = (&tx).get_json(&bucket(namespace), digest.as_str())?;
+        Ok(info.map(|info| thing((namespace.clone(), info))))
     }
 
     fn owns(&self, node: &Node) -> bool {
@@ -519,6 +531,15 @@ impl Collectible for LocalContent {
     }
 }
 
+fn thing((namespace, info): (String, Info)) -> Thing {
+    let Info { digest, labels, .. } = info;
+    Thing {
+        node: Node::Content { namespace, digest },
+        labels,
+        references: Vec::new(),
+    }
+}
+
 /// Runs what blocks on a thread that may.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -528,8 +549,33 @@ pub(crate) async fn blocking<T: Send + 'static>(
         .unwrap_or(Err(Error::Panicked))
 }
 
+/// Where the blob `digest` of the store in `root` is.
+pub(crate) fn blob(root: &Path, digest: &Digest) -> PathBuf {
+    root.join("blobs")
+        .join(digest.algorithm().name())
+        .join(digest.encoded())
+}
+
+/// Every file under `blobs`, with the digest that its place names.
+pub(crate) fn files(root: &Path) -> Result<Vec<(PathBuf, Option<Digest>)>> {
+    let mut found = Vec::new();
+    for algorithm in entries(&root.join("blobs"))? {
+        let name = algorithm
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        for path in entries(&algorithm)? {
+            let hex = path.file_name().unwrap_or_default().to_string_lossy();
+            let digest = format!("{name}:{hex}").parse().ok();
+            found.push((path, digest));
+        }
+    }
+    Ok(found)
+}
+
 /// The bucket of a namespace's blobs.
-fn bucket(namespace: &str) -> String {
+pub(crate) fn bucket(namespace: &str) -> String {
     format!("v1/{namespace}/content")
 }
 
@@ -550,7 +596,7 @@ fn anywhere(tx: &impl Read, digest: &Digest) -> Result<Option<Info>> {
 }
 
 /// The records of all namespaces.
-fn all(tx: &impl Read) -> Result<Vec<(String, Info)>> {
+pub(crate) fn all(tx: &impl Read) -> Result<Vec<(String, Info)>> {
     let mut found = Vec::new();
     for namespace in namespaces(tx)? {
         let infos: Vec<(String, Info)> = tx.list_json(&bucket(&namespace), "")?;

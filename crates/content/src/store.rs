@@ -76,7 +76,7 @@ pub trait ContentStore: Debug + Send + Sync {
 
     /// Begins an ingest, or goes on with the one of this name, at the offset that its [`Writer::status`] tells.
     /// [`Error::ContentExists`] if the expected blob is in this namespace, or in another one, from where it is taken at once;
-    /// [`Error::IngestLocked`] while another has the ingest open.
+    /// [`Error::IngestLocked`] when another has the ingest open, and keeps it open for a second more.
     async fn writer(&self, options: WriterOptions) -> Result<Box<dyn Writer>>;
 
     /// The ingest of this name. [`Error::NoIngest`].

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use lighter_content::gc::{Node, Roots};
 use lighter_content::lease::{Leases, Resource};
 use lighter_content::{Collector, ContentStore as _, Error, Labels, LocalContent, WriterOptions, write_blob};
-use lighter_meta::{Db, WriteTx};
+use lighter_meta::{Db, Read};
 use lighter_oci::Digest;
 use lighter_stdx::clock::Clock;
 
@@ -20,7 +20,7 @@ const NAMESPACE: &str = "moby";
 struct Named(Arc<Mutex<Vec<Digest>>>);
 
 impl Roots for Named {
-    fn roots(&self, _: &WriteTx<'_>, root: &mut dyn FnMut(Node)) -> lighter_content::Result<()> {
+    fn roots(&self, _: &dyn Read, root: &mut dyn FnMut(Node)) -> lighter_content::Result<()> {
         for digest in self.0.lock().unwrap().iter() {
             root(Node::Content {
                 namespace: NAMESPACE.into(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
+use crate::changes::Changes;
 use crate::reserve::Reserve;
 use crate::writer::{Job, Work, Writer};
 use crate::{Durability, Error, ReadTx, WriteTx, lock};
@@ -77,10 +78,12 @@ impl Db {
         if found < format {
             let tx = connection.unchecked_transaction().map_err(open)?;
             if found > 0 {
-                migrate(&WriteTx::new(&connection), found).map_err(|source| Error::Migrate {
-                    path: path.to_owned(),
-                    from: found,
-                    source: source.into(),
+                migrate(&WriteTx::new(&connection, &Changes::default()), found).map_err(|source| {
+                    Error::Migrate {
+                        path: path.to_owned(),
+                        from: found,
+                        source: source.into(),
+                    }
                 })?;
             }
             connection
@@ -132,6 +135,11 @@ impl Db {
             idle.push(connection);
         }
         result
+    }
+
+    /// What SQLite finds wrong with its pages: nothing, when all is well. Reads all of the database.
+    pub fn integrity(&self) -> Result<Vec<String>, Error> {
+        self.read(|tx| tx.integrity())
     }
 
     /// Runs `change` and waits until it lasts as `durability` says. If it fails, nothing of it is kept. Writes that are queued

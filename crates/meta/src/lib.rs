@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod changes;
 mod db;
 mod error;
 pub mod filter;
@@ -18,6 +19,7 @@ mod reserve;
 mod tx;
 mod writer;
 
+pub use changes::Changed;
 pub use db::Db;
 pub use error::Error;
 pub use tx::{Each, Read, ReadTx, WriteTx};

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::Error;
+use crate::changes::{Changed, Changes};
 
 /// What a scan calls with each key and its value.
 pub type Each<'a> = dyn FnMut(&str, &[u8]) -> Result<(), Error> + 'a;
@@ -54,23 +55,48 @@ pub struct ReadTx<'a> {
 #[derive(Debug)]
 pub struct WriteTx<'a> {
     connection: &'a Connection,
+    changes: &'a Changes,
 }
 
 impl<'a> ReadTx<'a> {
     pub(crate) fn new(connection: &'a Connection) -> ReadTx<'a> {
         ReadTx { connection }
     }
+
+    /// Source: <https://sqlite.org/pragma.html#pragma_integrity_check>.
+    pub(crate) fn integrity(&self) -> Result<Vec<String>, Error> {
+        let mut statement = read(self.connection.prepare("PRAGMA integrity_check(20)"))?;
+        let lines = read(statement.query_map([], |row| row.get::<_, String>(0)))?;
+        let lines: Vec<String> = read(lines.collect())?;
+        Ok(lines.into_iter().filter(|line| line != "ok").collect())
+    }
 }
 
 impl<'a> WriteTx<'a> {
-    pub(crate) fn new(connection: &'a Connection) -> WriteTx<'a> {
-        WriteTx { connection }
+    pub(crate) fn new(connection: &'a Connection, changes: &'a Changes) -> WriteTx<'a> {
+        WriteTx { connection, changes }
+    }
+
+    /// From now on it is kept in mind which records are changed, by whomever, until [`WriteTx::unwatch`]. One watches at a time.
+    pub fn watch(&self) {
+        self.changes.watch();
+    }
+
+    /// What was changed since [`WriteTx::watch`] or the last call, in this transaction too; a change that was undone may be among it.
+    pub fn changed(&self) -> Changed {
+        self.changes.take()
+    }
+
+    /// Ends what [`WriteTx::watch`] began.
+    pub fn unwatch(&self) {
+        self.changes.unwatch();
     }
 
     /// Sets `key` in `bucket` to `value`.
     pub fn put(&self, bucket: &str, key: &str, value: &[u8]) -> Result<(), Error> {
         let sql = "INSERT INTO kv (bucket, key, value) VALUES (?1, ?2, ?3)
                    ON CONFLICT (bucket, key) DO UPDATE SET value = excluded.value";
+        self.changes.note(bucket, key);
         self.run(sql, params![bucket, key, value]).map(drop)
     }
 
@@ -82,6 +108,7 @@ impl<'a> WriteTx<'a> {
 
     /// Removes `key` from `bucket`; false if it was not there.
     pub fn delete(&self, bucket: &str, key: &str) -> Result<bool, Error> {
+        self.changes.note(bucket, key);
         self.run(
             "DELETE FROM kv WHERE bucket = ?1 AND key = ?2",
             params![bucket, key],
@@ -89,9 +116,10 @@ impl<'a> WriteTx<'a> {
         .map(|rows| rows > 0)
     }
 
-    /// Removes every key of `bucket` that starts with `prefix`; gives their number.
+    /// Removes every key of `bucket` that starts with `prefix`; gives their number. A watcher is told the prefix as if it were a key.
     pub fn delete_prefix(&self, bucket: &str, prefix: &str) -> Result<usize, Error> {
         let sql = "DELETE FROM kv WHERE bucket = ?1 AND key >= ?2 AND substr(key, 1, length(?2)) = ?2";
+        self.changes.note(bucket, prefix);
         self.run(sql, params![bucket, prefix])
     }
 
@@ -101,6 +129,20 @@ impl<'a> WriteTx<'a> {
             .prepare_cached(sql)
             .and_then(|mut statement| statement.execute(parameters));
         result.map_err(|error| Error::Write(error.into()))
+    }
+}
+
+impl<T: Read + ?Sized> Read for &T {
+    fn get(&self, bucket: &str, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        (**self).get(bucket, key)
+    }
+
+    fn scan(&self, bucket: &str, prefix: &str, each: &mut Each<'_>) -> Result<(), Error> {
+        (**self).scan(bucket, prefix, each)
+    }
+
+    fn buckets(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        (**self).buckets(prefix)
     }
 }
 

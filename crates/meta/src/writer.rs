@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use crate::changes::Changes;
 use crate::error::Cause;
 use crate::reserve::Reserve;
 use crate::{Durability, Error, WriteTx};
@@ -80,6 +81,7 @@ impl Drop for Writer {
 fn serve(connection: &Connection, jobs: &Receiver<Job>, reserve: &mut Reserve) {
     let mut pages = 0;
     let mut level = None;
+    let changes = Changes::default();
     loop {
         let first = match pages {
             0..FOLD_PAGES => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -97,12 +99,12 @@ fn serve(connection: &Connection, jobs: &Receiver<Job>, reserve: &mut Reserve) {
                     .into_iter()
                     .partition(|job| job.durability == Durability::Power);
                 for (group, durability) in [(kill_safe, Durability::Kill), (durable, Durability::Power)] {
-                    pages += commit(connection, group, durability, &mut level);
+                    pages += commit(connection, &changes, group, durability, &mut level);
                 }
             }
             Ok(first) => {
                 pages = fold(connection);
-                pages += commit(connection, vec![first], Durability::Power, &mut level);
+                pages += commit(connection, &changes, vec![first], Durability::Power, &mut level);
             }
             Err(RecvTimeoutError::Timeout) => pages = fold(connection),
             Err(RecvTimeoutError::Disconnected) => return,
@@ -120,6 +122,7 @@ fn fold(connection: &Connection) -> u64 {
 /// Runs `group` in one transaction and tells each caller. Gives about how many pages the log grew by.
 fn commit(
     connection: &Connection,
+    changes: &Changes,
     group: Vec<Job>,
     durability: Durability,
     level: &mut Option<Durability>,
@@ -132,7 +135,7 @@ fn commit(
     let result = set_level(connection, durability, level).and_then(|()| {
         let tx = connection.unchecked_transaction()?;
         for mut job in waiting.by_ref() {
-            let outcome = one(connection, &mut *job.work);
+            let outcome = one(connection, changes, &mut *job.work);
             finished.push((job.work, outcome));
         }
         tx.commit()
@@ -166,7 +169,7 @@ fn commit(
 }
 
 /// One write inside the group's transaction; what it did is undone if it fails.
-fn one(connection: &Connection, work: &mut dyn Work) -> Result<(), Error> {
+fn one(connection: &Connection, changes: &Changes, work: &mut dyn Work) -> Result<(), Error> {
     let savepoint = |sql: &str| {
         let result = connection
             .prepare_cached(sql)
@@ -174,7 +177,7 @@ fn one(connection: &Connection, work: &mut dyn Work) -> Result<(), Error> {
         result.map_err(|error| Error::Write(error.into()))
     };
     savepoint("SAVEPOINT job")?;
-    let keep = catch_unwind(AssertUnwindSafe(|| work.run(&WriteTx::new(connection))));
+    let keep = catch_unwind(AssertUnwindSafe(|| work.run(&WriteTx::new(connection, changes))));
     if !matches!(keep, Ok(true)) {
         savepoint("ROLLBACK TO job")?;
     }

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod check;
 mod error;
 mod mount;
 pub mod overlayfs;

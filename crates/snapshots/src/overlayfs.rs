@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use lighter_content::gc::{Collectible, Node, Thing};
 use lighter_content::labels;
 use lighter_meta::filter::Filters;
-use lighter_meta::{Db, Durability, WriteTx};
+use lighter_meta::{Db, Durability, Read, WriteTx};
 use lighter_stdx::clock::Clock;
 use lighter_stdx::failpoint;
 
@@ -431,27 +431,16 @@ impl Inner {
 }
 
 impl Collectible for Overlayfs {
-    fn things(&self, tx: &WriteTx<'_>) -> lighter_content::Result<Vec<Thing>> {
-        let node = |namespace: &str, key: String| Node::Snapshot {
-            namespace: namespace.to_owned(),
-            snapshotter: NAME.to_owned(),
-            key,
-        };
-        let mut things = Vec::new();
-        for records in Records::all(tx, NAME).map_err(collected)? {
-            for (name, record) in records.list(tx).map_err(collected)? {
-                let parent = Some(record.parent).filter(|parent| !parent.is_empty());
-                things.push(Thing {
-                    node: node(&records.namespace, name),
-                    labels: record.labels,
-                    references: parent
-                        .map(|parent| node(&records.namespace, parent))
-                        .into_iter()
-                        .collect(),
-                });
-            }
-        }
-        Ok(things)
+    fn things(&self, tx: &dyn Read) -> lighter_content::Result<Vec<Thing>> {
+        Records::things(tx, NAME).map_err(collected)
+    }
+
+    fn node(&self, bucket: &str, key: &str) -> Option<Node> {
+        Records::node(bucket, key, NAME)
+    }
+
+    fn thing(&self, tx: &dyn Read, node: &Node) -> lighter_content::Result<Option<Thing>> {
+        Records::thing(tx, node, NAME).map_err(collected)
     }
 
     fn owns(&self, node: &Node) -> bool {

@@ -4,6 +4,7 @@
 //! `<parent>\n<child>` for each child. Every snapshotter that keeps its trees on this machine can use them.
 
 use jiff::Timestamp;
+use lighter_content::gc::{Node, Thing};
 use lighter_content::lease::{Resource, protect};
 use lighter_meta::{Read, WriteTx};
 use serde::{Deserialize, Serialize};
@@ -92,6 +93,57 @@ impl Records {
 
     pub(crate) fn put(&self, tx: &WriteTx<'_>, name: &str, record: &Record) -> Result<()> {
         Ok(tx.put_json(&self.bucket(), name, record)?)
+    }
+
+    /// All snapshots of `snapshotter`, as the collector sees them.
+    pub(crate) fn things(tx: &dyn Read, snapshotter: &'static str) -> Result<Vec<Thing>> {
+        let mut things = Vec::new();
+        for records in Records::all(&tx, snapshotter)? {
+            let list = records.list(&tx)?;
+            things.extend(
+                list.into_iter()
+                    .map(|(name, record)| records.collectible(name, record)),
+            );
+        }
+        Ok(things)
+    }
+
+    /// The snapshot of `snapshotter` whose record `key` in `bucket` is.
+    pub(crate) fn node(bucket: &str, key: &str, snapshotter: &'static str) -> Option<Node> {
+        let (namespace, own) = bucket.strip_prefix("v1/")?.split_once("/snapshots/")?;
+        (own == snapshotter).then(|| Node::Snapshot {
+            namespace: namespace.to_owned(),
+            snapshotter: own.to_owned(),
+            key: key.to_owned(),
+        })
+    }
+
+    /// What the collector sees of one snapshot of `snapshotter`, if it is there.
+    pub(crate) fn thing(tx: &dyn Read, node: &Node, snapshotter: &'static str) -> Result<Option<Thing>> {
+        let Node::Snapshot { namespace, key, .. } = node else {
+            return Ok(None);
+        };
+        let namespace = namespace.clone();
+        let records = Records {
+            namespace,
+            snapshotter,
+        };
+        let record: Option<Record> = (&tx).get_json(&records.bucket(), key)?;
+        Ok(record.map(|record| records.collectible(key.clone(), record)))
+    }
+
+    fn collectible(&self, key: String, record: Record) -> Thing {
+        let node = |key| Node::Snapshot {
+            namespace: self.namespace.clone(),
+            snapshotter: self.snapshotter.to_owned(),
+            key,
+        };
+        let parent = Some(record.parent).filter(|parent| !parent.is_empty());
+        Thing {
+            node: node(key),
+            labels: record.labels,
+            references: parent.map(node).into_iter().collect(),
+        }
     }
 
     /// The committed snapshot that others may be made from.

@@ -46,6 +46,8 @@ fn a_layer_that_is_killed_at_any_moment_is_whole_at_its_next_start() {
             // It takes less than it did.
             Ok(()) => takes[which] = takes[which].mul_f64(0.97),
         }
+        let (well, said) = crate::damage::look(&daemon, false);
+        assert!(well, "{about}: {said}");
         daemon.restart();
         check::whole(&daemon, &trees, &about);
         if let (Ok(()), Operation::Pull) = (&ended, operation) {

@@ -7,6 +7,7 @@
 mod check;
 mod containers;
 mod daemon;
+mod damage;
 mod faults;
 mod faulty;
 mod hangs;
