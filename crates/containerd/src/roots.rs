@@ -42,4 +42,8 @@ impl Roots for Records {
         }
         Ok(())
     }
+    fn are_in(&self, bucket: &str) -> bool {
+        let namespace = bucket.split('/').nth(1).unwrap_or_default();
+        bucket == images::bucket(namespace) || bucket == containers::bucket(namespace)
+    }
 }

@@ -128,7 +128,8 @@ impl Inner {
                 marks.add(thing);
             }
         }
-        let over = self.begin(tx, &mut marks, now)?;
+        self.begin(tx, &mut marks)?;
+        let over = leases(tx, now, &mut marks)?;
         marks.spread();
         let mut litter = marks.litter();
         litter.reverse();
@@ -140,12 +141,12 @@ impl Inner {
         })
     }
 
-    /// Marks the roots; gives the leases whose time is over.
-    fn begin(&self, tx: &dyn Read, marks: &mut Marks, now: Timestamp) -> Result<Vec<ExpiredLease>> {
+    /// Marks the roots.
+    fn begin(&self, tx: &dyn Read, marks: &mut Marks) -> Result<()> {
         for roots in &self.roots {
             roots.roots(tx, &mut |node| marks.keep(node))?;
         }
-        leases(tx, now, marks)
+        Ok(())
     }
 
     /// Keeps what was changed since it was looked at, and what that refers to now. Says whether any thing was.
@@ -165,7 +166,8 @@ impl Inner {
                 .iter()
                 .filter_map(|store| Some((store, store.node(&bucket, &key)?)));
             let Some((store, node)) = found.next() else {
-                roots = true;
+                roots |= self.roots.iter().any(|roots| roots.are_in(&bucket));
+                leased(tx, &bucket, &key, &mut work.marks)?;
                 continue;
             };
             touched = true;
@@ -178,7 +180,7 @@ impl Inner {
             }
         }
         if roots {
-            work.over = self.begin(tx, &mut work.marks, now)?;
+            self.begin(tx, &mut work.marks)?;
         }
         work.marks.spread();
         Ok(touched)
@@ -245,6 +247,23 @@ fn leases(tx: &dyn Read, now: Timestamp, marks: &mut Marks) -> Result<Vec<Expire
         }
     }
     Ok(over)
+}
+
+/// Marks what a lease keeps that is new, or has got something.
+fn leased(tx: &WriteTx<'_>, bucket: &str, key: &str, marks: &mut Marks) -> Result<()> {
+    let Some((namespace, kind)) = bucket.strip_prefix("v1/").and_then(|rest| rest.split_once('/')) else {
+        return Ok(());
+    };
+    let resources = match kind {
+        "leases" => lease::resources(tx, namespace, key)?,
+        "lease-resources" if tx.get(bucket, key)?.is_some() => lease::resource(key).into_iter().collect(),
+        _ => Vec::new(),
+    };
+    let nodes = resources
+        .into_iter()
+        .filter_map(|resource| node(namespace, resource));
+    nodes.for_each(|node| marks.keep(node));
+    Ok(())
 }
 
 /// Ends the leases whose time is over and was not made longer since.

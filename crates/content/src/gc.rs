@@ -80,6 +80,9 @@ pub trait Collectible: std::fmt::Debug + Send + Sync {
 pub trait Roots: std::fmt::Debug + Send + Sync {
     /// Calls `root` with everything that must be kept for its own sake. For a record with labels, see [`references`].
     fn roots(&self, tx: &dyn Read, root: &mut dyn FnMut(Node)) -> Result<()>;
+
+    /// Whether a change of a record in `bucket` may change them.
+    fn are_in(&self, bucket: &str) -> bool;
 }
 
 /// What the labels of a thing in `namespace` refer to. A label whose digest is malformed refers to nothing.

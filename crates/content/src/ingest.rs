@@ -211,13 +211,24 @@ impl Ingest {
         self.file.sync_data().map_err(io("sync", &path))
     }
 
-    /// Puts the bytes at `blob`; what is there already has the same digest, and was checked and synced too. The ingest keeps its own name
-    /// of them, so that it can be committed again if this commit fails.
+    /// Puts the bytes at `blob`, in place of what is there: that had the same digest once, and these were just checked. The ingest keeps its own
+    /// name of them, so that it can be committed again if this commit fails.
     pub(crate) fn link(&self, blob: &Path) -> Result<()> {
-        match fs::hard_link(self.dir.join("data"), blob) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(io("link", blob)(error)),
-            _ => Ok(()),
+        let data = self.dir.join("data");
+        match fs::hard_link(&data, blob) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            other => return other.map_err(io("link", blob)),
         }
+        let second = self.dir.join("blob");
+        match fs::hard_link(&data, &second) {
+            // From a commit that failed: it has the same bytes.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            other => other.map_err(io("link", &second))?,
+        }
+        fs::rename(&second, blob).map_err(io("rename to", blob))?;
+        // Where both were names of the same bytes, the rename has left both.
+        let _ = fs::remove_file(&second);
+        Ok(())
     }
 
     /// Removes what is left of it.

@@ -224,6 +224,15 @@ fn resources_bucket(namespace: &str) -> String {
     format!("v1/{namespace}/lease-resources")
 }
 
+/// The thing that a key of the leases' resources names.
+pub(crate) fn resource(key: &str) -> Option<Resource> {
+    let mut parts = key.splitn(3, '\n').skip(1);
+    Some(Resource {
+        kind: parts.next()?.to_owned(),
+        id: parts.next()?.to_owned(),
+    })
+}
+
 /// Newlines part it: no name has one ([`check_name`]).
 fn key(id: &str, resource: &Resource) -> String {
     format!("{id}\n{}\n{}", resource.kind, resource.id)

@@ -13,6 +13,7 @@ mod collector;
 mod error;
 pub mod gc;
 mod ingest;
+mod known;
 pub mod labels;
 pub mod lease;
 mod local;

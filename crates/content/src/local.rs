@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use crate::error::io;
 use crate::gc::{Collectible, Node, Thing};
 use crate::ingest::{self, Ingest};
+use crate::known::Known;
 use crate::lease::{Resource, check_name, parse_filters, protect};
 use crate::places::Places;
 use crate::reader::LocalReader;
@@ -44,6 +45,7 @@ struct Inner {
     db: Db,
     clock: Clock,
     files: Places,
+    known: Known,
     /// The directories of the ingests that are open.
     open: Mutex<HashSet<PathBuf>>,
     /// Blobs without a record whose files could not be removed; each sweep tries them again.
@@ -92,6 +94,7 @@ impl LocalContent {
             db: db.clone(),
             clock: clock.clone(),
             files: Places::default(),
+            known: Known::default(),
             open: Mutex::default(),
             stuck: Mutex::default(),
             closed: Notify::new(),
@@ -112,6 +115,11 @@ impl LocalContent {
 
     fn blob(&self, digest: &Digest) -> PathBuf {
         blob(&self.0.root, digest)
+    }
+
+    /// Whether the blob's file has as many bytes as its record says.
+    fn is_there(&self, info: &Info) -> bool {
+        fs::metadata(self.blob(&info.digest)).is_ok_and(|file| file.len() == info.size)
     }
 
     fn hold(&self, dir: PathBuf, name: &str) -> Result<Held> {
@@ -264,7 +272,12 @@ impl LocalStore {
     }
 
     fn place(&self, ingest: &Ingest, digest: &Digest, labels: Labels) -> Result<()> {
-        if self.lookup(digest).is_ok() {
+        if let Ok(info) = self.lookup(digest) {
+            if !self.content.is_there(&info) {
+                ingest.sync()?;
+                let _placing = self.content.0.files.place(digest);
+                ingest.link(&self.content.blob(digest))?;
+            }
             return Err(Error::ContentExists(digest.clone()));
         }
         ingest.sync()?;
@@ -303,18 +316,30 @@ impl LocalStore {
     }
 
     fn lookup(&self, digest: &Digest) -> Result<Info> {
-        let info = self
-            .content
-            .0
-            .db
-            .read(|tx| tx.get_json(&bucket(&self.namespace), digest.as_str()))?;
-        info.ok_or_else(|| Error::NoContent(digest.clone()))
+        let Inner { db, known, .. } = &*self.content.0;
+        let version = db.version();
+        let hit = version.and_then(|version| known.get(version, &self.namespace, digest));
+        if let Some(info) = hit {
+            return Ok(info);
+        }
+        let info: Option<Info> = db.read(|tx| tx.get_json(&bucket(&self.namespace), digest.as_str()))?;
+        let info = info.ok_or_else(|| Error::NoContent(digest.clone()))?;
+        // Only what nothing changed meanwhile is of that state.
+        if let Some(version) = version.filter(|version| db.version() == Some(*version)) {
+            known.put(version, &self.namespace, &info);
+        }
+        Ok(info)
     }
 
     /// Whether the blob is here; one that another namespace has is taken from there.
     async fn adopt(&self, digest: &Digest, size: u64) -> Result<bool> {
         match self.content.0.db.read(|tx| anywhere(tx, digest))? {
-            Some(info) if size == 0 || info.size == size => {}
+            // A file that was cut short under us is written again.
+            Some(info) if size == 0 || info.size == size => {
+                if !self.content.is_there(&info) {
+                    return Ok(false);
+                }
+            }
             _ => return Ok(false),
         }
         let (store, digest) = (self.clone(), digest.clone());

@@ -29,6 +29,10 @@ impl Roots for Named {
         }
         Ok(())
     }
+
+    fn are_in(&self, _: &str) -> bool {
+        false
+    }
 }
 
 struct World {

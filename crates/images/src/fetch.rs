@@ -1,10 +1,11 @@
 //! One blob from the registry into the content store.
 
+use std::io::Read as _;
 use std::time::Duration;
 
 use bytes::Bytes;
 use lighter_content::{ContentStore, Error as ContentError, Labels, Status, Writer, WriterOptions};
-use lighter_oci::Descriptor;
+use lighter_oci::{Descriptor, Digest};
 use lighter_registry::{Error as RegistryError, Repository};
 use lighter_stdx::kind::Kind;
 
@@ -40,6 +41,51 @@ pub(crate) async fn open(
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// As [`open`], for a blob that is about to be read: one that is there is hashed first. A file that was changed on the disk is thrown away, and
+/// fetched like one that never came.
+pub(crate) async fn open_unless_sound(
+    content: &dyn ContentStore,
+    descriptor: &Descriptor,
+    kind: &str,
+) -> Result<Option<Box<dyn Writer>>> {
+    if let Some(writer) = open(content, descriptor, kind).await? {
+        return Ok(Some(writer));
+    }
+    if is_sound(content, &descriptor.digest).await? {
+        return Ok(None);
+    }
+    tracing::warn!(digest = %descriptor.digest, "a blob is not what its name says; it is fetched again");
+    match content.delete(&descriptor.digest).await {
+        Err(error) if error.kind() != Kind::NotFound => return Err(error.into()),
+        _ => open(content, descriptor, kind).await,
+    }
+}
+
+/// Whether the bytes of a blob that is there are those of its name.
+async fn is_sound(content: &dyn ContentStore, digest: &Digest) -> Result<bool> {
+    let reader = match content.reader_at(digest).await {
+        Err(error) if error.kind() == Kind::NotFound => return Ok(false),
+        other => other?,
+    };
+    let (mut source, mut hasher) = (reader.into_read(), digest.algorithm().hasher());
+    let hash = move || {
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            match source.read(&mut buffer) {
+                Ok(0) => return Some(hasher.finish()),
+                Ok(length) => hasher.update(&buffer[..length]),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                // What cannot be read is no better than what is wrong.
+                Err(_) => return None,
+            }
+        }
+    };
+    let actual = tokio::task::spawn_blocking(hash)
+        .await
+        .map_err(|_| Error::Panicked)?;
+    Ok(actual.as_ref() == Some(digest))
 }
 
 /// Whether what came before `error` may be of use to the next try: only the way to the registry failed.
@@ -187,7 +233,7 @@ async fn ingest_document(
     limit: u64,
 ) -> Result<Bytes> {
     let source = labels::source(repository);
-    if let Some(mut writer) = open(content, descriptor, kind).await? {
+    if let Some(mut writer) = open_unless_sound(content, descriptor, kind).await? {
         let body = match body {
             Some(body) => body,
             None if kind == "config" => {

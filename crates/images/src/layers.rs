@@ -197,7 +197,11 @@ impl Download {
         // Whoever waits for these may have gone for a reason of its own.
         let mut begin = Some(begin);
         let source = labels::source(&self.repository);
-        if let Some(writer) = fetch::open(content, layer, "layer").await? {
+        let writer = match self.unpacked_later {
+            true => fetch::open_unless_sound(content, layer, "layer").await?,
+            false => fetch::open(content, layer, "layer").await?,
+        };
+        if let Some(writer) = writer {
             let flow = Source::new();
             // What is resumed may yet turn out wrong, and is read when it is known to be right.
             let file = writer

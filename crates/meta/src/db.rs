@@ -137,6 +137,12 @@ impl Db {
         result
     }
 
+    /// The number of the state that a read sees now; it is another after each commit. `None` while a commit is under way: a read may see the
+    /// state before it or after it. What was read between two calls that gave the same number is of that state.
+    pub fn version(&self) -> Option<u64> {
+        self.0.writer.version()
+    }
+
     /// What SQLite finds wrong with its pages: nothing, when all is well. Reads all of the database.
     pub fn integrity(&self) -> Result<Vec<String>, Error> {
         self.read(|tx| tx.integrity())

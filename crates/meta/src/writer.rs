@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub(crate) trait Work: Send {
 pub(crate) struct Writer {
     queue: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+    /// Counts the beginnings and the ends of commits: odd in between.
+    version: Arc<AtomicU64>,
 }
 
 /// Pages in the log after which it is folded into the database when the queue has been empty for [`QUIET`].
@@ -46,14 +49,22 @@ const GROUP: usize = 256;
 impl Writer {
     pub(crate) fn start(connection: Connection, mut reserve: Reserve) -> std::io::Result<Writer> {
         let (queue, jobs) = channel();
+        let version = Arc::new(AtomicU64::new(0));
+        let own = version.clone();
         let thread = std::thread::Builder::new()
             .name("meta-writer".into())
             .stack_size(512 << 10)
-            .spawn(move || serve(&connection, &jobs, &mut reserve))?;
+            .spawn(move || serve(&connection, &jobs, &mut reserve, &own))?;
         Ok(Writer {
             queue: Some(queue),
             thread: Some(thread),
+            version,
         })
+    }
+
+    /// The number of commits so far, twice; `None` in the middle of one.
+    pub(crate) fn version(&self) -> Option<u64> {
+        Some(self.version.load(Ordering::SeqCst)).filter(|version| version.is_multiple_of(2))
     }
 
     /// Queues a write; gives it back when the thread is gone.
@@ -78,7 +89,7 @@ impl Drop for Writer {
     }
 }
 
-fn serve(connection: &Connection, jobs: &Receiver<Job>, reserve: &mut Reserve) {
+fn serve(connection: &Connection, jobs: &Receiver<Job>, reserve: &mut Reserve, version: &AtomicU64) {
     let mut pages = 0;
     let mut level = None;
     let changes = Changes::default();
@@ -99,12 +110,19 @@ fn serve(connection: &Connection, jobs: &Receiver<Job>, reserve: &mut Reserve) {
                     .into_iter()
                     .partition(|job| job.durability == Durability::Power);
                 for (group, durability) in [(kill_safe, Durability::Kill), (durable, Durability::Power)] {
-                    pages += commit(connection, &changes, group, durability, &mut level);
+                    pages += commit(connection, &changes, version, group, durability, &mut level);
                 }
             }
             Ok(first) => {
                 pages = fold(connection);
-                pages += commit(connection, &changes, vec![first], Durability::Power, &mut level);
+                pages += commit(
+                    connection,
+                    &changes,
+                    version,
+                    vec![first],
+                    Durability::Power,
+                    &mut level,
+                );
             }
             Err(RecvTimeoutError::Timeout) => pages = fold(connection),
             Err(RecvTimeoutError::Disconnected) => return,
@@ -123,6 +141,7 @@ fn fold(connection: &Connection) -> u64 {
 fn commit(
     connection: &Connection,
     changes: &Changes,
+    version: &AtomicU64,
     group: Vec<Job>,
     durability: Durability,
     level: &mut Option<Durability>,
@@ -138,7 +157,10 @@ fn commit(
             let outcome = one(connection, changes, &mut *job.work);
             finished.push((job.work, outcome));
         }
-        tx.commit()
+        version.fetch_add(1, Ordering::SeqCst);
+        let committed = tx.commit();
+        version.fetch_add(1, Ordering::SeqCst);
+        committed
     });
     match result {
         Ok(()) => {

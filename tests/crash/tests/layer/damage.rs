@@ -182,6 +182,22 @@ fn a_damaged_layer_is_told_and_unpacked_again_below_its_container() {
 }
 
 #[test]
+fn a_blob_that_is_damaged_under_a_running_layer_is_fetched_again_when_it_is_needed() {
+    let daemon = Daemon::start();
+    let known = reference(&daemon);
+    for how in [Damage::Flip, Damage::Truncate, Damage::Delete] {
+        let about = format!("{how:?}");
+        must(&daemon, operations::pull(&daemon.channel, false), &about);
+        for path in entries(&daemon.root.join("content/blobs/sha256")) {
+            damage(&path, how);
+        }
+        must(&daemon, operations::pull(&daemon.channel, true), &about);
+        check::whole(&daemon, &known, &about);
+        clear(&daemon, &about);
+    }
+}
+
+#[test]
 fn what_a_killed_pull_brought_is_kept_for_minutes_and_not_for_a_day() {
     let mut daemon = Daemon::start();
     // Until a death hits one in the middle.

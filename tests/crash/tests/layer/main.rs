@@ -10,6 +10,7 @@ mod daemon;
 mod damage;
 mod faults;
 mod faulty;
+mod garbage;
 mod hangs;
 mod kills;
 mod operations;
