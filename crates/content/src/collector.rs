@@ -13,7 +13,7 @@ use crate::marks::Marks;
 use crate::{Error, Labels, Result};
 
 /// Things that are forgotten in one database write: writers wait for a few milliseconds at most.
-const STEP: usize = 128;
+const STEP: usize = 64;
 
 /// Collects what nothing refers to, in all namespaces. Cheap to clone.
 #[derive(Debug, Clone)]

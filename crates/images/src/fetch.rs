@@ -58,7 +58,7 @@ pub(crate) async fn open_unless_sound(
     }
     tracing::warn!(digest = %descriptor.digest, "a blob is not what its name says; it is fetched again");
     match content.delete(&descriptor.digest).await {
-        Err(error) if error.kind() != Kind::NotFound => return Err(error.into()),
+        Err(error) if error.kind() != Kind::NotFound => Err(error.into()),
         _ => open(content, descriptor, kind).await,
     }
 }
