@@ -135,29 +135,39 @@ pub(crate) fn trees(daemon: &Daemon, snapshots: &[Info]) -> Trees {
             for dir in directories(&mounts.expect("a view of a snapshot")) {
                 hash(&dir, &dir, &mut hasher);
             }
+            let removed = daemon.runtime.block_on(end_view(&daemon.channel, &info.name));
+            removed.expect("the end of a view");
             (info.name.clone(), hasher.finish())
         })
         .collect()
 }
 
-/// The mounts of a view that is there for a moment.
+/// The mounts of a view, which is there until [`end_view`]: until then no collection takes what is looked at.
 async fn view(channel: &Channel, name: &str) -> Result<Vec<Mount>, Status> {
     let mut client = SnapshotsClient::new(channel.clone());
-    let key = format!("look at {name}");
     let view = ViewSnapshotRequest {
         snapshotter: SNAPSHOTTER.to_owned(),
-        key: key.clone(),
+        key: look_at(name),
         parent: name.to_owned(),
         // A collection may come in between.
         labels: HashMap::from([(ROOT.to_owned(), "true".to_owned())]),
     };
-    let mounts = client.view(request(view)).await?.into_inner().mounts;
+    Ok(client.view(request(view)).await?.into_inner().mounts)
+}
+
+async fn end_view(channel: &Channel, name: &str) -> Result<(), Status> {
     let remove = RemoveSnapshotRequest {
         snapshotter: SNAPSHOTTER.to_owned(),
-        key,
+        key: look_at(name),
     };
-    client.remove(request(remove)).await?;
-    Ok(mounts)
+    let removed = SnapshotsClient::new(channel.clone())
+        .remove(request(remove))
+        .await;
+    removed.map(drop)
+}
+
+fn look_at(name: &str) -> String {
+    format!("look at {name}")
 }
 
 /// The directories that a view is made of, the highest first.
