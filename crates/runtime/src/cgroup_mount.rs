@@ -102,8 +102,9 @@ impl View<'_> {
                 let bound = m::mount(Some(&source), &here, None, MS_BIND | MS_REC, None)
                     .and_then(|()| m::mount(None, &here, None, MS_PRIVATE | MS_REC, None));
                 match bound {
-                    // An ordinary user's container without a group: the host's is not shown instead, as on v2.
-                    Err(error) if self.in_userns && error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) if self.in_userns && error.kind() == io::ErrorKind::NotFound => {
+                        bind_own(hierarchy, &dir, options)?;
+                    }
                     result => result.on("bind", path)?,
                 }
             } else {
@@ -111,8 +112,7 @@ impl View<'_> {
                 let here = rustix::fs::openat(&dir, hierarchy.as_str(), path_only, Mode::empty())
                     .doing("open a directory")?;
                 match bind(path, here.as_fd(), options) {
-                    // As above.
-                    Err(error) if self.in_userns && is_absent(&error) => {}
+                    Err(error) if self.in_userns && is_absent(&error) => bind_own(hierarchy, &dir, options)?,
                     result => result?,
                 }
             }
@@ -134,6 +134,44 @@ impl View<'_> {
         close_later(dir.into());
         Ok(())
     }
+}
+
+/// An ordinary user's container without a group of its own is in its caller's, which it sees, as with runc, and cannot
+/// write to, whatever the configuration says (CVE-2023-25809).
+fn bind_own(hierarchy: &str, dir: &Root, options: &Options) -> Result<()> {
+    const FILE: &str = "/proc/self/cgroup";
+    let text = std::fs::read_to_string(FILE).on("read", FILE)?;
+    let Some(own) = own_group(&text, hierarchy) else {
+        return Ok(());
+    };
+    let source = Path::new("/sys/fs/cgroup")
+        .join(hierarchy)
+        .join(own.trim_start_matches('/'));
+    let path_only = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let here = rustix::fs::openat(dir, hierarchy, path_only, Mode::empty()).doing("open a directory")?;
+    // How times of access are kept is the host's to say, in a user namespace.
+    let kept = attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
+    let options = Options {
+        set: options.set & kept | attribute::RDONLY,
+        ..Options::default()
+    };
+    match bind(&source, here.as_fd(), &options) {
+        // Out of sight, or not this user's to see: an empty directory.
+        Err(error) if is_absent(&error) || is_denied(&error) => Ok(()),
+        result => result,
+    }
+}
+
+/// The path of a hierarchy, by its directory's name, in `/proc/PID/cgroup`.
+fn own_group<'a>(text: &'a str, hierarchy: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        (controllers.strip_prefix("name=").unwrap_or(controllers) == hierarchy).then_some(path)
+    })
+}
+
+fn is_denied(error: &Error) -> bool {
+    matches!(error, Error::Path { source, .. } if source.raw_os_error() == Some(Errno::ACCESS.raw_os_error()))
 }
 
 fn cover(target: BorrowedFd<'_>) -> Result<()> {

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use lighter_cgroups::Resources;
 
+use crate::attributes::{Attributes, Inherited};
 use crate::config::{Process, Spec};
 use crate::create::{self, Options};
 use crate::error::{Error, Result};
+use crate::exec;
 use crate::json;
 use crate::namespaces;
 use crate::options::Options as MountOptions;
@@ -31,7 +33,11 @@ fn judge(document: Document, text: &[u8]) -> Result<()> {
     let path = Path::new("document");
     match document {
         Document::Config => config(&json::parse(path, text)?),
-        Document::Process => json::parse::<Process>(path, text).map(drop),
+        Document::Process => {
+            let process: Process = json::parse(path, text)?;
+            exec::validate(&process)?;
+            Attributes::new(&process, &Inherited::default(), true).map(drop)
+        }
         Document::Resources => json::parse::<Resources>(path, text).map(drop),
     }
 }

@@ -109,6 +109,20 @@ pub(crate) fn process(options: &Options, record: &Record) -> Result<Process> {
     Ok(process)
 }
 
+/// Refuses a document that no process can be made of.
+pub(crate) fn validate(process: &Process) -> Result<()> {
+    if process.args.is_empty() {
+        return Err(Error::Config("process args cannot be empty".into()));
+    }
+    if !process.cwd.is_absolute() {
+        return Err(Error::Config("Cwd must be an absolute path".into()));
+    }
+    labels::check(process)?;
+    identity::check_user(&process.user)?;
+    identity::check_limits(&process.rlimits)?;
+    caps::check(process.capabilities.as_ref())
+}
+
 /// Starts the process. On failure nothing of it is left.
 ///
 /// `ready` is called when the process has everything, its terminal sent too, and before it begins.
@@ -134,16 +148,7 @@ pub(crate) fn exec(
         }
         _ => {}
     }
-    if process.args.is_empty() {
-        return Err(Error::Config("process args cannot be empty".into()));
-    }
-    if !process.cwd.is_absolute() {
-        return Err(Error::Config("Cwd must be an absolute path".into()));
-    }
-    labels::check(process)?;
-    identity::check_user(&process.user)?;
-    identity::check_limits(&process.rlimits)?;
-    caps::check(process.capabilities.as_ref())?;
+    validate(process)?;
     caps::warn_of_unknown(process.capabilities.as_ref());
     let attributes = Attributes::new(process, &record.inherited, true)?;
     let init = lighter_sys::pidfd::open(record.pid).doing("open the container's process")?;

@@ -207,6 +207,31 @@ fn without_a_cgroup_of_their_own_a_user_has_containers_without_limits() {
     );
 }
 
+/// Where neither a group nor a cgroup namespace is the container's, it sees its caller's group, as with runc, and cannot
+/// change it (CVE-2023-25809). On v2 there is nothing.
+#[test]
+fn cve_2023_25809_without_a_cgroup_namespace_the_callers_group_is_read_only() {
+    let host = Host::new();
+    let script = "cd /sys/fs/cgroup; if [ -e memory ]; then cat memory/memory.limit_in_bytes | grep -c .; else echo 1; fi; \
+                  for d in . *; do mkdir $d/x 2>/dev/null && echo made $d; done; for f in */cgroup.procs; do [ -e $f ] && echo 1 2>/dev/null > $f && echo wrote $f; done; true";
+    let mut config = config(&["sh", "-c", script]);
+    let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|namespace| namespace["type"] != "cgroup");
+    let options = json!(["nosuid", "noexec", "nodev", "relatime"]);
+    for options in [options.clone(), json!(["nosuid", "nodev", "strictatime"])] {
+        let mounts = config["mounts"].as_array_mut().unwrap();
+        mounts.retain(|mount| mount["destination"] != "/sys/fs/cgroup");
+        mounts.push(json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": options}));
+        host.write(&config);
+        let text = ok(&host, "", "runc run c 2>&1");
+        assert_eq!(
+            text.lines().filter(|line| *line != "made .").collect::<Vec<_>>(),
+            ["1"],
+            "{text}"
+        );
+    }
+}
+
 #[test]
 fn a_terminal_is_relayed_from_below_the_users_own_directory() {
     let host = Host::new();

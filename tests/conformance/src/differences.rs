@@ -21,6 +21,31 @@ pub const EXPECTED: &[Expected] = &[
         why: "the empty directory over a masked one: runc clones the first cover, which a shared root has made shared; ours is nobody's peer",
     },
     Expected {
+        what: "cwd",
+        when: |it| it.values.iter().all(|value| process_number(value).is_some()),
+        why: "the number of the process, where the working directory is its own in /proc: each runtime makes another count of helpers before it",
+    },
+    Expected {
+        what: "outcome",
+        when: |it| it.case.exec.is_some() && it.values[0].contains("duplicate rlimit type"),
+        why: "a limit that is named twice is refused by exec as it is by create; both others pass over it",
+    },
+    Expected {
+        what: "outcome",
+        when: |it| ran_where(it, "MS_REMOUNT") && it.values[1].contains("no such file or directory"),
+        why: "what is made read-only in the end is known by descriptor: a later mount over its path does not hide it; both others look for the path again",
+    },
+    Expected {
+        what: "outcome",
+        when: |it| ran_where(it, "error adding seccomp filter rule") && it.values[1].contains("file exists"),
+        why: "a rule for every use of a call after one for some: ours holds, what was said first is taken first; libseccomp, which both others use, refuses",
+    },
+    Expected {
+        what: "guarded *",
+        when: recursive_on_new,
+        why: "recursive options on new file systems again, by what can be written there",
+    },
+    Expected {
         what: "mount /sys/fs/cgroup",
         when: |it| it.values[..2].iter().all(|value| value.contains(" tmpfs ")),
         why: "the tmpfs that holds the v1 hierarchies is limited to 64k, and read-only when the configuration says ro: runc leaves it writable",
@@ -117,11 +142,7 @@ pub const EXPECTED: &[Expected] = &[
     },
     Expected {
         what: "mount *",
-        when: |it| {
-            mounts(it)
-                .iter()
-                .any(|mount| mount["type"] != "bind" && RECURSIVE.iter().any(|name| asks(mount, name)))
-        },
+        when: recursive_on_new,
         why: "recursive options hold for new file systems too, as crun has it; runc drops them there without a word",
     },
     Expected {
@@ -168,6 +189,17 @@ pub(crate) const RECURSIVE: [&str; 9] = [
     "rstrictatime",
     "rnosymfollow",
 ];
+
+fn recursive_on_new(it: &Context<'_>) -> bool {
+    mounts(it)
+        .iter()
+        .any(|mount| mount["type"] != "bind" && RECURSIVE.iter().any(|name| asks(mount, name)))
+}
+
+/// The number in `/proc/NUMBER/...`.
+fn process_number(path: &str) -> Option<u32> {
+    path.strip_prefix("/proc/")?.split('/').next()?.parse().ok()
+}
 
 fn mounts(it: &Context<'_>) -> Vec<serde_json::Value> {
     it.case.config()["mounts"].as_array().cloned().unwrap_or_default()
