@@ -2,7 +2,7 @@
 
 use lighter_containerd::Layer;
 use lighter_containerd::tasks::{self, Create, Deleted, Exec, Process};
-use lighter_containerd::time::to_wire;
+use lighter_containerd::time::{NEVER, to_wire};
 use lighter_containerd_api::tasks as api;
 use lighter_containerd_api::tasks::tasks_server::Tasks;
 use lighter_containerd_api::{task_types, types};
@@ -299,6 +299,6 @@ fn message(process: Process) -> task_types::Process {
         stderr: process.stderr,
         terminal: process.terminal,
         exit_status: process.exit_status,
-        exited_at: process.exited_at.map(to_wire),
+        exited_at: Some(process.exited_at.map_or(NEVER, to_wire)),
     }
 }

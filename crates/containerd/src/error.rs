@@ -67,6 +67,9 @@ pub enum Error {
     /// No such task.
     #[error("task {0} not found")]
     NoTask(String),
+    /// The container has a task.
+    #[error("task {0}: already exists")]
+    TaskExists(String),
     /// The name is taken.
     #[error("{what} {name:?}: already exists")]
     AlreadyExists {
@@ -198,7 +201,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::NotFound { .. } | Error::NoContainer { .. } | Error::NoTask(_) => Kind::NotFound,
-            Error::AlreadyExists { .. } => Kind::AlreadyExists,
+            Error::AlreadyExists { .. } | Error::TaskExists(_) => Kind::AlreadyExists,
             Error::NamespaceRequired | Error::Precondition(_) => Kind::FailedPrecondition,
             Error::Invalid { .. } => Kind::InvalidArgument,
             Error::OutOfRange(_) => Kind::OutOfRange,

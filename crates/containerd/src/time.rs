@@ -3,6 +3,12 @@
 use jiff::Timestamp;
 use prost_types::Timestamp as Wire;
 
+/// What has not happened yet, as containerd tells it: Go's zero time, the beginning of the year 1.
+pub const NEVER: Wire = Wire {
+    seconds: -62_135_596_800,
+    nanos: 0,
+};
+
 /// As protobuf carries it.
 pub fn to_wire(time: Timestamp) -> Wire {
     let (mut seconds, mut nanos) = (time.as_second(), time.subsec_nanosecond());

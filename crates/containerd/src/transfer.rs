@@ -66,6 +66,10 @@ impl Layer {
     ) -> Result<Vec<Image>> {
         let reference = Reference::parse(&pull.reference)
             .map_err(|error| Error::invalid("reference", &pull.reference, error.to_string()))?;
+        // Here nothing is meant that was not said: `latest` is added by the clients that want it. In containerd's words.
+        if reference.is_name_only() {
+            return Err(Error::invalid("reference", &pull.reference, "object required"));
+        }
         let client = self
             .client(pull.hosts.as_deref(), pull.plain_http, &pull.credentials)
             .await;

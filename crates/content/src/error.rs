@@ -12,10 +12,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The namespace has no such blob.
-    #[error("content {0}: not found")]
+    #[error("content digest {0}: not found")]
     NoContent(Digest),
     /// No ingest is under way under this ref.
-    #[error("ingest {0:?}: not found")]
+    #[error("reference {0}: not found")]
     NoIngest(String),
     /// No such lease.
     #[error("lease {0:?}: not found")]
@@ -30,7 +30,7 @@ pub enum Error {
     #[error("ingest {0:?} is being written by another")]
     IngestLocked(String),
     /// What was written is not as long as was expected.
-    #[error("ingest {name:?} has {written} bytes, {expected} were expected")]
+    #[error("ingest {name:?}: unexpected commit size {written}, expected {expected}: failed precondition")]
     Size {
         /// The ref of the ingest.
         name: String,
@@ -40,7 +40,7 @@ pub enum Error {
         expected: u64,
     },
     /// What was written has another digest than was expected.
-    #[error("ingest {name:?} has digest {actual}, {expected} was expected")]
+    #[error("ingest {name:?}: unexpected commit digest {actual}, expected {expected}: failed precondition")]
     Digest {
         /// The ref of the ingest.
         name: String,

@@ -1,8 +1,10 @@
 //! The labels that a pull hangs on blobs, as containerd does.
 
+use std::collections::BTreeMap;
+
 use lighter_content::gc::{CONTENT_LABEL, SNAPSHOT_LABEL};
 use lighter_content::{ContentStore, Labels};
-use lighter_oci::{Digest, Document};
+use lighter_oci::{Digest, Document, media_type};
 use lighter_registry::Repository;
 
 use crate::Result;
@@ -28,27 +30,24 @@ pub(crate) fn source_of(domain: &str) -> String {
     format!("{SOURCE_LABEL}{host}")
 }
 
-/// The labels by which a document keeps what it points at.
+/// The labels by which a document keeps what it points at: each sort has a letter, and is counted by itself; what is of none, such as an index
+/// within an index, has none. Source: containerd, `images.ChildGCLabels`.
 pub(crate) fn children(document: &Document) -> Labels {
-    match document {
-        Document::Index(index) => {
-            let manifests = index.manifests.iter().enumerate();
-            manifests
-                .map(|(at, child)| (format!("{CONTENT_LABEL}.m.{at}"), child.digest.to_string()))
-                .collect()
-        }
-        Document::Manifest(manifest) => {
-            let layers = manifest.layers.iter().enumerate();
-            let config = (
-                format!("{CONTENT_LABEL}.config"),
-                manifest.config.digest.to_string(),
-            );
-            layers
-                .map(|(at, child)| (format!("{CONTENT_LABEL}.l.{at}"), child.digest.to_string()))
-                .chain([config])
-                .collect()
-        }
-    }
+    let mut counts = BTreeMap::new();
+    let labels = document.children().into_iter().map(|child| {
+        let sort = match child.media_type.as_str() {
+            kind if media_type::is_config(kind) => return (format!("{CONTENT_LABEL}.config"), child),
+            kind if media_type::is_manifest(kind) => "m.",
+            kind if media_type::is_layer(kind) => "l.",
+            _ => "",
+        };
+        let at: &mut usize = counts.entry(sort).or_default();
+        *at += 1;
+        (format!("{CONTENT_LABEL}.{sort}{}", *at - 1), child)
+    });
+    labels
+        .map(|(label, child)| (label, child.digest.to_string()))
+        .collect()
 }
 
 /// The label by which a config keeps the snapshot that was made of its layers.

@@ -7,26 +7,26 @@ use lighter_stdx::kind::Kind;
 /// The result of a snapshot operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A failure of a snapshotter.
+/// A failure of a snapshotter. Its words are containerd's where clients print them.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No snapshot of this name.
-    #[error("snapshot {0:?}: not found")]
+    #[error("snapshot {0} does not exist: not found")]
     NotFound(String),
     /// The parent that was named does not exist.
-    #[error("parent snapshot {0:?}: not found")]
+    #[error("parent snapshot {0} does not exist: not found")]
     NoParent(String),
     /// The name is taken.
     #[error("snapshot {0:?}: already exists")]
     AlreadyExists(String),
     /// A parent must be committed.
-    #[error("parent snapshot {0:?} is not committed")]
+    #[error("parent {0:?} is not committed snapshot: invalid argument")]
     ParentNotCommitted(String),
     /// The operation needs an active snapshot (mounts: or a view).
-    #[error("snapshot {0:?} is not active")]
+    #[error("snapshot {0:?} is not active: failed precondition")]
     NotActive(String),
     /// Others are made from it.
-    #[error("snapshot {0:?} has children")]
+    #[error("cannot remove snapshot with child: failed precondition")]
     HasChildren(String),
     /// An argument can never be right.
     #[error("invalid {what} {value:?}: {why}")]

@@ -196,6 +196,10 @@ impl Snapshotter for Namespace {
         if let Some(usage) = record.usage {
             return Ok(usage);
         }
+        // Nothing is written to a view.
+        if record.kind == Kind::View {
+            return Ok(Usage::default());
+        }
         let fs = self.inner.directory(record.id).join("fs");
         let usage = blocking(move || usage::of(&fs)).await?;
         if record.kind == Kind::Committed {

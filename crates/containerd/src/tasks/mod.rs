@@ -484,10 +484,7 @@ impl Tasks {
     fn reserve(&self, key: &Key) -> Result<()> {
         let mut table = self.table();
         if table.contains_key(key) {
-            return Err(Error::AlreadyExists {
-                what: "task",
-                name: key.1.clone(),
-            });
+            return Err(Error::TaskExists(key.1.clone()));
         }
         table.insert(key.clone(), Slot::Busy);
         Ok(())
