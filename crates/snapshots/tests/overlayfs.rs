@@ -160,7 +160,10 @@ fn child() {
     let (content, _) = LocalContent::open(&dir.join("content"), &db, &Clock::system()).unwrap();
     let one = overlayfs.namespace("one", None);
     let store = content.namespace("one", None);
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         one.prepare("first", "", Labels::new()).await.unwrap();
         println!("MARK unpack");
