@@ -104,6 +104,15 @@ pub(crate) enum Error {
         /// The process's own words.
         text: String,
     },
+    /// The process in between could not be doubled: its fork is the one that joins the container.
+    #[error("unable to start container process: {}clone", if *init { "error during container init: " } else { "" })]
+    Fork {
+        /// As in [`Error::Inside`].
+        init: bool,
+        /// Cause, as the kernel gave it to that process.
+        #[source]
+        source: io::Error,
+    },
     /// The user's program cannot be run: `exec: "x": executable file not found in $PATH`.
     #[error("exec: {name:?}: {reason}")]
     Program {

@@ -347,15 +347,13 @@ fn fork_into(
 
 /// Whether a fork failed for the limit of processes.
 fn is_full(error: &Error) -> bool {
-    let again = std::io::Error::from(Errno::AGAIN);
-    match error {
-        Error::Call { operation, source } => {
-            *operation == "clone" && source.raw_os_error() == again.raw_os_error()
-        }
-        // In the words of the process in between.
-        Error::Inside { text, .. } => *text == format!("clone: {}", program::words(again)),
-        _ => false,
-    }
+    let source = match error {
+        Error::Call { operation, source } if *operation == "clone" => source,
+        // That of the process in between.
+        Error::Fork { source, .. } => source,
+        _ => return false,
+    };
+    source.raw_os_error() == Some(Errno::AGAIN.raw_os_error())
 }
 
 /// Joins namespaces of a first process that may have been told to begin a moment ago.

@@ -119,8 +119,13 @@ pub(crate) fn twice(
                     fdpass::send(&theirs, &pid.to_ne_bytes(), &[pidfd.as_fd()])
                 }
                 Err(error) => {
-                    let text = lighter_stdx::error::chain(&error);
-                    fdpass::send(&theirs, text.as_bytes(), &[])
+                    let number = match &error {
+                        Error::Call { operation, source } if *operation == "clone" => source.raw_os_error(),
+                        _ => None,
+                    };
+                    let mut message = number.unwrap_or(0).to_ne_bytes().to_vec();
+                    message.extend(lighter_stdx::error::chain(&error).bytes());
+                    fdpass::send(&theirs, &message, &[])
                 }
             };
             p::exit_now(i32::from(told.is_err()))
@@ -136,19 +141,25 @@ pub(crate) fn twice(
     )
     .doing("wait for the process that makes namespaces")?;
     let (length, mut fds) = heard.doing("listen to the process that makes namespaces")?;
-    let words = &buffer[..length];
-    match (words.first_chunk(), fds.pop()) {
-        (Some(pid), Some(pidfd)) => Ok(p::Fork::Parent {
+    // A number comes first: with a descriptor the process's, else that of the error which kept it from being made.
+    match (buffer[..length].split_first_chunk(), fds.pop()) {
+        (Some((pid, _)), Some(pidfd)) => Ok(p::Fork::Parent {
             pid: i32::from_ne_bytes(*pid),
             pidfd,
         }),
-        _ if words.is_empty() => Err(Error::Inside {
+        (Some((number, words)), None) => Err(match i32::from_ne_bytes(*number) {
+            0 => Error::Inside {
+                init,
+                text: String::from_utf8_lossy(words).into_owned(),
+            },
+            number => Error::Fork {
+                init,
+                source: std::io::Error::from_raw_os_error(number),
+            },
+        }),
+        (None, _) => Err(Error::Inside {
             init,
             text: "the process that makes namespaces died".into(),
-        }),
-        _ => Err(Error::Inside {
-            init,
-            text: String::from_utf8_lossy(words).into_owned(),
         }),
     }
 }
