@@ -5,6 +5,9 @@ use std::io::Write;
 
 lighter_sys::entry!(program);
 
+#[global_allocator]
+static HEAP: lighter_sys::short_heap::ShortHeap = lighter_sys::short_heap::ShortHeap::new();
+
 fn program() -> u8 {
     lighter_sys::memory::short_life();
     let input = lighter_runtime::Input {

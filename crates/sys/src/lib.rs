@@ -25,6 +25,7 @@ pub mod process;
 pub mod pty;
 pub mod schedule;
 pub mod seccomp;
+pub mod short_heap;
 pub mod signals;
 pub mod usage;
 

@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::buffer::spare_capacity;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
@@ -170,6 +171,13 @@ impl AsFd for Socket {
     }
 }
 
+impl From<OwnedFd> for Socket {
+    /// One that another process opened: it asks about that process's network namespace.
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
 impl Socket {
     /// Opens a socket in the calling thread's network namespace.
     pub fn open(family: Family) -> io::Result<Self> {
@@ -184,7 +192,7 @@ impl Socket {
             SocketFlags::CLOEXEC,
             protocol,
         )?;
-        rustix::net::bind(&fd, &SocketAddrNetlink::new(0, 0))?;
+        // The first message gives it an address.
         Ok(Self(fd))
     }
 
@@ -255,15 +263,19 @@ impl Socket {
 
     /// One datagram, which holds one message or several.
     fn receive(&self, mut each: impl FnMut(u32, Message)) -> io::Result<()> {
-        // The kernel packs dumps into at most this.
-        let mut buffer = vec![0; 32 * 1024];
-        let length = loop {
-            match rustix::net::recv(&self.0, &mut buffer[..], RecvFlags::empty()) {
+        // The kernel packs dumps into at most this. Not filled with zeros: a plain answer is one line, and memory that nobody
+        // touches is nobody's.
+        let mut buffer = Vec::with_capacity(32 * 1024);
+        loop {
+            match rustix::net::recv(&self.0, spare_capacity(&mut buffer), RecvFlags::empty()) {
                 Err(rustix::io::Errno::INTR) => {}
-                result => break result?.0,
+                result => {
+                    result?;
+                    break;
+                }
             }
-        };
-        let mut rest = &buffer[..length];
+        }
+        let mut rest = &buffer[..];
         while let Some(header) = rest.get(..HEADER) {
             let length = number(header, 0) as usize;
             let Some(payload) = rest.get(HEADER..length) else {
