@@ -15,6 +15,20 @@ pub enum Version {
     V2,
 }
 
+impl Version {
+    /// Which one this machine uses: one call, where the whole [`Layout`] takes a dozen.
+    pub fn detect() -> io::Result<Self> {
+        Ok(match magic(Path::new(MOUNTPOINT))? {
+            CGROUP2_MAGIC => Self::V2,
+            _ => Self::V1,
+        })
+    }
+}
+
+fn magic(path: &Path) -> io::Result<i64> {
+    Ok(rustix::fs::statfs(path)?.f_type)
+}
+
 /// Where the hierarchies are mounted.
 #[derive(Debug, Clone)]
 pub struct Layout {
@@ -31,11 +45,15 @@ const CGROUP_MAGIC: i64 = 0x0027_e0eb;
 impl Layout {
     /// Looks at `/sys/fs/cgroup`.
     pub fn detect() -> io::Result<Self> {
-        let magic = |path: &Path| Ok::<_, io::Error>(rustix::fs::statfs(path)?.f_type);
+        Self::of(Version::detect()?)
+    }
+
+    /// Looks at what is below `/sys/fs/cgroup` of a machine with this interface.
+    pub fn of(version: Version) -> io::Result<Self> {
         let root = Path::new(MOUNTPOINT);
-        if magic(root)? == CGROUP2_MAGIC {
+        if version == Version::V2 {
             return Ok(Self {
-                version: Version::V2,
+                version,
                 hierarchies: vec![String::new()],
             });
         }

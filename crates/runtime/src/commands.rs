@@ -149,11 +149,12 @@ pub(crate) fn delete(home: &Home, force: bool) -> Result<()> {
     if status != Status::Stopped {
         end(&record)?;
     }
-    forget(home, &record, status)
+    forget(home, &record, status, true)
 }
 
-/// The end of [`delete`]: of a container whose first process is gone, or was not there yet.
-pub(crate) fn forget(home: &Home, record: &Record, status: Status) -> Result<()> {
+/// The end of [`delete`]: of a container whose first process is gone, or was not there yet. `waited`: whether it may have left
+/// what it waited at for `start`.
+pub(crate) fn forget(home: &Home, record: &Record, status: Status, waited: bool) -> Result<()> {
     let group = record.group();
     let own_pids = record
         .namespaces
@@ -168,7 +169,7 @@ pub(crate) fn forget(home: &Home, record: &Record, status: Status) -> Result<()>
     if let Some(before) = record.host_view {
         before.restore(&record.rootfs)?;
     }
-    let forgotten = home.remove();
+    let forgotten = home.remove_files(record.seccomp_flags.is_some(), waited);
     if !record.poststop.is_empty() {
         let state = oci_state(record, "stopped", 0);
         // The bundle may be gone by now.

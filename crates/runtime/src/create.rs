@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use lighter_cgroups::{Group, Resources, Version};
+use lighter_stdx::atomic::Prepared;
 use lighter_sys::descriptors::close_later;
 use lighter_sys::{namespace as ns, process as p};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -25,7 +26,7 @@ use crate::notify::{Agent, Listened};
 use crate::passed::Passed;
 use crate::sources::Sources;
 use crate::stage::Stage;
-use crate::state::{FIFO, FILTER, Home, Record, Status, process_times};
+use crate::state::{FIFO, FILTER, Home, RECORD, Record, Status, process_times};
 use crate::sync::{Channel, Said};
 use crate::{attributes, caps, console, devices, group, hooks, identity, json, labels, log};
 
@@ -230,30 +231,32 @@ impl<'a> Made<'a> {
         }
         let rootfs = rootfs_of(&options.bundle, spec)?;
 
-        let mut group = group::name(&options.driver, linux, &options.id)?;
-        let filter = match &linux.seccomp {
-            Some(profile) => Some(lighter_seccomp::compile(profile).map_err(Error::Seccomp)?),
-            None => None,
+        let version = group::version()?;
+        let host_view = if namespaces.has(ns::MOUNT) {
+            None
+        } else {
+            Some(Before::look(&rootfs)?)
         };
-        let mut record = self.record(options, spec, linux, &rootfs, &group);
+        self.host_view = host_view.map(|before| (before, rootfs.clone()));
+        let mut record = self.record(options, spec, linux, &rootfs);
         record.inherited = inherited;
         record.no_new_keyring = options.no_new_keyring;
-        if !namespaces.has(ns::MOUNT) {
-            record.host_view = Some(Before::look(&rootfs)?);
-            self.host_view = record.host_view.map(|before| (before, rootfs.clone()));
-        }
-        let agent = match (&linux.seccomp, &filter) {
-            (Some(profile), Some(filter)) if filter.has_listener() => {
-                let agent = Agent::new(profile, &options.bundle);
-                let socket = agent.connect()?;
-                record.seccomp_agent = Some(agent.clone());
-                Some((agent, socket))
+        record.host_view = host_view;
+        let mut agent = match &linux.seccomp {
+            // Compiled to know whether it has to do with an agent, who must be there before anything is made.
+            Some(profile) if !profile.listener_path.is_empty() => {
+                let filter = lighter_seccomp::compile(profile).map_err(Error::Seccomp)?;
+                self.agent(options, profile, &filter, &mut record)?
             }
             _ => None,
         };
-        record.seccomp_flags = filter.as_ref().map(|filter| filter.flags);
-        // From here on a runtime that is killed leaves a trace by which `delete` finds the cgroup.
-        self.home.save(&record)?;
+        // What can be done beside the child, that makes namespaces meanwhile, is done after the fork: on v1 the group and all that
+        // comes before it. On v2 the child is born into its group, and what it does to the mounts of others must be known before.
+        let ahead = version == Version::V2 || host_view.is_some();
+        let mut group = None;
+        if ahead {
+            group = Some(self.name(version, options, linux, &mut record)?);
+        }
 
         let fifo = if options.at_once { None } else { Some(self.fifo()?) };
         let console = options
@@ -266,12 +269,15 @@ impl<'a> Made<'a> {
             .as_deref()
             .map(console::connect)
             .transpose()?;
-        // A unit of systemd begins with a process; and on v1 the child mounts while the groups are made.
-        let early = group.takes_births();
-        if early {
-            self.make_group(options, spec, linux, &mut group, 0)?;
+        // A unit of systemd begins with a process.
+        let early = group.as_ref().is_some_and(Group::takes_births);
+        if let Some(group) = group.as_mut().filter(|_| early) {
+            self.make_group(options, spec, linux, group, 0)?;
         }
-        let inside = group.takes_births().then(|| group.directory()).transpose()?;
+        let inside = match &group {
+            Some(group) if group.takes_births() => Some(group.directory()?),
+            _ => None,
+        };
         let (ours, theirs) = Channel::pair()?;
         let state = |status: &'static str, pid: i32| oci_state(&record, status, pid);
         let cgroup = inside.as_ref().map(AsFd::as_fd);
@@ -310,8 +316,16 @@ impl<'a> Made<'a> {
                     namespaces: &namespaces,
                     joined: staged,
                     devices: &net_devices,
-                    group: Some(&group),
-                    filter: filter.as_ref(),
+                    cgroups: version,
+                    helped: !staged
+                        && !namespaces.has(ns::USER)
+                        && net_devices.is_empty()
+                        && linux.sysctl.is_empty()
+                        && spec
+                            .hooks
+                            .as_ref()
+                            .is_none_or(|hooks| hooks.create_container.is_empty()),
+                    filtered: linux.seccomp.is_some(),
                     fifo: fifo.as_ref(),
                     console: console.as_ref(),
                     no_pivot: options.no_pivot,
@@ -326,6 +340,12 @@ impl<'a> Made<'a> {
         drop(theirs);
         log::debug(format_args!("process {pid} was made"));
         self.child = Some((pid, Rc::clone(&pidfd)));
+        let mut group = match group {
+            Some(group) => group,
+            None => self.name(version, options, linux, &mut record)?,
+        };
+        // An ordinary user's may come to nothing, and is shown as it was meant.
+        let shown = group.clone();
         if !early {
             self.make_group(options, spec, linux, &mut group, pid)?;
         }
@@ -342,13 +362,25 @@ impl<'a> Made<'a> {
         netdev::push(&net_devices, &namespaces, pid)?;
         let joins = group.joins()?;
         let borrowed: Vec<_> = joins.iter().map(AsFd::as_fd).collect();
-        ours.go(&borrowed)?;
+        ours.go_into(&shown, &borrowed)?;
         lighter_sys::descriptors::close_all(joins);
-        if let Some(filter) = &filter {
-            self.save_filter(filter)?;
+        if let Some(profile) = &linux.seccomp {
+            let filter = lighter_seccomp::compile(profile).map_err(Error::Seccomp)?;
+            if agent.is_none() {
+                agent = self.agent(options, profile, &filter, &mut record)?;
+            }
+            record.seccomp_flags = Some(filter.flags);
+            ours.give_filter(&filter)?;
+            self.save_filter(&filter)?;
         }
         record.pid = pid;
         record.started = process_times(pid).doing("read the process's start time")?.1;
+        // Its place is empty until the child is ready: a container of which nobody knows whether it will be.
+        let written = self.home.prepare(&record)?;
+        let pid_file = match &options.pid_file {
+            Some(path) => Some(Prepared::new(path, pid.to_string().as_bytes(), 0o644).on("write", path)?),
+            None => None,
+        };
         let state = |status: &'static str, pid: i32| oci_state(&record, status, pid);
         let listened = agent.as_ref().map(|(agent, socket)| Listened {
             socket,
@@ -384,6 +416,7 @@ impl<'a> Made<'a> {
                 Said::Warning(text) => log::warn(format_args!("{text}")),
                 Said::Ready => break,
                 Said::Failed(text) => return Err(Error::Inside { init: true, text }),
+                Said::Network(socket) => netdev::switch_on(&socket.into())?,
                 Said::Gone | Said::Listener(_) | Said::ListenerAt(_) => {
                     return Err(Error::Inside {
                         init: true,
@@ -399,14 +432,43 @@ impl<'a> Made<'a> {
             })?;
         }
         log::debug(format_args!("process {pid} waits for start"));
-        self.home.save(&record)?;
+        written.place().on("write", self.home.file(RECORD))?;
         if let Some(socket) = pidfd_socket {
             lighter_sys::fdpass::send(&socket, b"pidfd", &[pidfd.as_fd()]).doing("send the pidfd")?;
         }
-        self.tell_pid(options, pid)?;
+        if let Some(file) = pid_file {
+            let path = file.path().to_owned();
+            file.place().on("write", &path)?;
+            self.pid_file = Some(path);
+        }
         ours.go(&[])?;
         ours.end();
         Ok((record, pidfd))
+    }
+
+    /// Names the group. From here on a runtime that is killed leaves a trace by which `delete` finds it.
+    fn name(&self, version: Version, options: &Options, linux: &Linux, record: &mut Record) -> Result<Group> {
+        let group = group::name(version, &options.driver, linux, &options.id)?;
+        record.with_group(&group);
+        self.home.save(record)?;
+        Ok(group)
+    }
+
+    /// Connects to who is to be asked about calls, when the filter asks.
+    fn agent(
+        &self,
+        options: &Options,
+        profile: &lighter_seccomp::Profile,
+        filter: &lighter_seccomp::Filter,
+        record: &mut Record,
+    ) -> Result<Option<(Agent, OwnedFd)>> {
+        if !filter.has_listener() {
+            return Ok(None);
+        }
+        let agent = Agent::new(profile, &options.bundle);
+        let socket = agent.connect()?;
+        record.seccomp_agent = Some(agent.clone());
+        Ok(Some((agent, socket)))
     }
 
     /// Makes what `start` opens and the process waits at.
@@ -441,14 +503,7 @@ impl<'a> Made<'a> {
         Ok(())
     }
 
-    pub(crate) fn record(
-        &self,
-        options: &Options,
-        spec: &Spec,
-        linux: &Linux,
-        rootfs: &Path,
-        group: &Group,
-    ) -> Record {
+    pub(crate) fn record(&self, options: &Options, spec: &Spec, linux: &Linux, rootfs: &Path) -> Record {
         let hooks = spec.hooks.clone().unwrap_or_default();
         Record {
             oci_version: spec.oci_version.clone(),
@@ -457,9 +512,6 @@ impl<'a> Made<'a> {
             rootfs: rootfs.to_owned(),
             created: options.now.clone(),
             annotations: spec.annotations.clone(),
-            cgroup_v2: group.version() == Version::V2,
-            cgroup: group.paths().to_vec(),
-            scope: group.scope().cloned(),
             resources: linux.resources.clone().map(|resources| Resources {
                 devices: Vec::new(),
                 ..resources

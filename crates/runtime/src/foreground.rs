@@ -51,7 +51,7 @@ fn stay(
     if !keep {
         let removed = match &code {
             // We have just reaped it.
-            Ok(_) => commands::forget(&created.home, &created.record, Status::Stopped),
+            Ok(_) => commands::forget(&created.home, &created.record, Status::Stopped, created.waits),
             Err(_) => commands::delete(&created.home, true),
         };
         return code.and_then(|code| removed.map(|()| code));

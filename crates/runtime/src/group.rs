@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lighter_cgroups::{Bus, DeviceRule, Group, Layout, Resources};
+use lighter_cgroups::{Bus, DeviceRule, Group, Layout, Resources, Version};
 
 use crate::config::{Linux, Spec};
 use crate::error::{Error, Result};
@@ -58,9 +58,14 @@ fn in_user_namespace() -> bool {
         .is_ok_and(|map| !map.split_whitespace().eq(["0", "0", "4294967295"]))
 }
 
+/// The interface that groups are made by.
+pub(crate) fn version() -> Result<Version> {
+    Ok(Version::detect().map_err(lighter_cgroups::Error::Look)?)
+}
+
 /// The group that the configuration names. Nothing is made yet.
-pub(crate) fn name(driver: &Driver, linux: &Linux, id: &str) -> Result<Group> {
-    let layout = Layout::detect().map_err(lighter_cgroups::Error::Look)?;
+pub(crate) fn name(version: Version, driver: &Driver, linux: &Linux, id: &str) -> Result<Group> {
+    let layout = Layout::of(version).map_err(lighter_cgroups::Error::Look)?;
     if !driver.systemd {
         return Ok(Group::new(&layout, &linux.cgroups_path, id)?);
     }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use lighter_cgroups::Group;
+use lighter_cgroups::{Group, Version};
 use lighter_seccomp::Filter;
 use lighter_sys::{exec::Strings, namespace as ns, process as p};
 
@@ -38,8 +38,12 @@ pub(crate) struct Birth<'a> {
     pub(crate) joined: bool,
     /// Network devices that come from the host.
     pub(crate) devices: &'a [Moving],
-    pub(crate) group: Option<&'a Group>,
-    pub(crate) filter: Option<&'a Filter>,
+    /// The interface of cgroups that the machine has.
+    pub(crate) cgroups: Version,
+    /// Whether the runtime switches on the loopback: until the process is ready nobody here needs it.
+    pub(crate) helped: bool,
+    /// Whether the runtime sends a filter after the word to go on.
+    pub(crate) filtered: bool,
     /// What `start` writes to; none when the runtime's last word is the start.
     pub(crate) fifo: Option<&'a File>,
     pub(crate) console: Option<&'a OwnedFd>,
@@ -70,6 +74,7 @@ pub(crate) fn run(birth: &Birth<'_>, channel: Channel) -> ! {
 struct Ready {
     /// For hooks that have no environment of their own.
     variables: Vec<String>,
+    filter: Option<Filter>,
     path: std::path::PathBuf,
     arguments: Strings,
     environment: Strings,
@@ -79,18 +84,32 @@ struct Ready {
 struct Link<'a> {
     channel: &'a Channel,
     cgroup_namespace: bool,
-    joined: bool,
+    /// Since it is joined.
+    group: Option<Group>,
+    /// Whether a filter is still to come. It comes before any other answer.
+    owed: bool,
+    filter: Option<Filter>,
+}
+
+impl Link<'_> {
+    /// Receives the filter, unless that is done.
+    fn settle(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.owed) {
+            self.filter = Some(self.channel.await_filter()?);
+        }
+        Ok(())
+    }
 }
 
 impl Runtime for Link<'_> {
     fn join_cgroup(&mut self) -> Result<()> {
-        if !self.joined {
-            self.joined = true;
-            let groups = self.channel.await_go()?;
-            for tasks in &groups {
+        if self.group.is_none() {
+            let place = self.channel.await_place()?;
+            for tasks in &place.joins {
                 rustix::io::write(tasks, b"0").doing("join cgroup")?;
             }
-            lighter_sys::descriptors::close_all(groups);
+            lighter_sys::descriptors::close_all(place.joins);
+            self.group = Some(place.group);
             if self.cgroup_namespace {
                 ns::unshare(ns::CGROUP).doing("unshare cgroup namespace")?;
             }
@@ -99,7 +118,12 @@ impl Runtime for Link<'_> {
     }
 
     fn source(&mut self, index: usize) -> Result<OwnedFd> {
+        self.settle()?;
         self.channel.ask_source(index)
+    }
+
+    fn group(&self) -> Option<&Group> {
+        self.group.as_ref()
     }
 }
 
@@ -132,7 +156,9 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
     let mut runtime = Link {
         channel,
         cgroup_namespace: birth.namespaces.new & ns::CGROUP != 0,
-        joined: false,
+        group: None,
+        owed: birth.filtered,
+        filter: None,
     };
     if new_user {
         // The runtime maps ids before it says anything.
@@ -148,7 +174,11 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
 
     log::debug(format_args!("child process in init()"));
     if birth.namespaces.new & ns::NETWORK != 0 {
-        netdev::loopback()?;
+        if birth.helped {
+            channel.say_network(netdev::here()?.as_fd())?;
+        } else {
+            netdev::loopback()?;
+        }
     }
     // A mount namespace that is joined is given the root as a new one is, as runc does: whoever is in it sees that.
     let in_userns = birth.namespaces.has(ns::USER);
@@ -156,11 +186,11 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
     {
         // Its descriptors go before all are closed.
         let mut root = Rootfs::prepare(spec, linux, birth.rootfs, in_userns, shared_view)?;
-        root.mount_all(birth.group, birth.bundle, &mut runtime)?;
+        root.mount_all(birth.cgroups, birth.bundle, &mut runtime)?;
         root.devices()?;
         runtime.join_cgroup()?;
         netdev::receive(birth.devices)?;
-        run_hooks(birth, channel, &root)?;
+        run_hooks(birth, &mut runtime, &root)?;
         labels::apply(process)?;
         root.pivot(birth.no_pivot)?;
         if let Some(socket) = birth.console {
@@ -185,10 +215,12 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
     lighter_sys::descriptors::close_all_but(3 + birth.passed.all, &kept).doing("close descriptors")?;
     let mut environment = program::environment(&process.env, process.user.uid)?;
     environment.extend(birth.passed.variables());
+    runtime.settle()?;
+    let filter = runtime.filter.take();
     identity::assume(
         process,
         birth.attributes,
-        birth.filter,
+        filter.as_ref(),
         birth.namespaces.has(ns::USER),
         channel,
     )?;
@@ -203,8 +235,9 @@ fn prepare(birth: &Birth<'_>, channel: &Channel) -> Result<Ready> {
         arguments: strings(&process.args),
         environment: strings(&environment),
         variables: environment,
+        filter,
     };
-    identity::filter_with_listener(process, birth.filter, channel)?;
+    identity::filter_with_listener(process, ready.filter.as_ref(), channel)?;
     log::debug(format_args!("init: closing the pipe to signal completion"));
     channel.say_ready()?;
     Ok(ready)
@@ -228,7 +261,7 @@ fn go(birth: &Birth<'_>, channel: &Channel, ready: Ready) -> Option<Error> {
             }
         }
         // Also for the hooks, as runc has it.
-        identity::filter_late(birth.process, birth.filter)?;
+        identity::filter_late(birth.process, ready.filter.as_ref())?;
         if let Some(list) = birth
             .spec
             .hooks
@@ -265,13 +298,14 @@ fn own_pid() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
 }
 
-fn run_hooks(birth: &Birth<'_>, channel: &Channel, root: &Rootfs<'_>) -> Result<()> {
+fn run_hooks(birth: &Birth<'_>, runtime: &mut Link<'_>, root: &Rootfs<'_>) -> Result<()> {
     let Some(list) = &birth.spec.hooks else {
         return Ok(());
     };
     if !list.prestart.is_empty() || !list.create_runtime.is_empty() {
-        channel.say_hooks()?;
-        channel.await_go()?;
+        runtime.channel.say_hooks()?;
+        runtime.settle()?;
+        runtime.channel.await_go()?;
     }
     if !list.create_container.is_empty() {
         root.enter()?;

@@ -33,6 +33,8 @@ pub(crate) trait Runtime {
     /// The source of the mount with this number in the configuration, detached and id-mapped as it says: opened with the
     /// power of the runtime, from our mounts. After `join_cgroup`.
     fn source(&mut self, index: usize) -> Result<OwnedFd>;
+    /// The container's cgroup. After `join_cgroup`.
+    fn group(&self) -> Option<&Group>;
 }
 
 /// The root that mounts go into.
@@ -43,7 +45,8 @@ pub(crate) struct Mounts<'a> {
     /// Its path, with no symbolic link.
     pub(crate) rootfs: &'a Path,
     pub(crate) bundle: &'a Path,
-    pub(crate) group: Option<&'a Group>,
+    /// The interface of cgroups that the machine has.
+    pub(crate) cgroups: Version,
     pub(crate) in_userns: bool,
     /// Mounts to make read-only when everything is in them.
     pub(crate) late_readonly: Vec<OwnedFd>,
@@ -119,11 +122,11 @@ impl Mounts<'_> {
                 "id-mapped mounts are only supported for bind-mounts".into(),
             ));
         }
-        let plain_v2 = mount.kind == "cgroup2" && self.group.is_some_and(|g| g.version() == Version::V1);
+        let plain_v2 = mount.kind == "cgroup2" && self.cgroups == Version::V1;
         if is_cgroup(mount) && !plain_v2 {
             runtime.join_cgroup()?;
             let target = self.target(mount, &What::Filesystem)?;
-            let mounted = self.cgroups(target.as_fd(), &options);
+            let mounted = self.show_cgroups(target.as_fd(), &options, runtime.group());
             close_later(target);
             return mounted;
         }
@@ -252,10 +255,10 @@ impl Mounts<'_> {
         Ok(())
     }
 
-    fn cgroups(&self, target: BorrowedFd<'_>, options: &Options) -> Result<()> {
+    fn show_cgroups(&self, target: BorrowedFd<'_>, options: &Options, group: Option<&Group>) -> Result<()> {
         let private = self.linux.namespaces.iter().any(|found| found.kind == "cgroup");
         let view = View {
-            group: self.group,
+            group,
             private,
             in_userns: self.in_userns,
         };

@@ -169,8 +169,17 @@ pub(crate) fn receive(devices: &[Moving]) -> Result<()> {
 
 /// Switches on the loopback of a namespace that is new.
 pub(crate) fn loopback() -> Result<()> {
-    let socket = Socket::open(Family::Route).doing("open a netlink socket")?;
-    up(&socket, LOOPBACK, "lo")
+    switch_on(&here()?)
+}
+
+/// A way to ask about the network of this namespace, for who is elsewhere too.
+pub(crate) fn here() -> Result<Socket> {
+    Socket::open(Family::Route).doing("open a netlink socket")
+}
+
+/// Switches on the loopback of the namespace in which the socket was opened.
+pub(crate) fn switch_on(socket: &Socket) -> Result<()> {
+    up(socket, LOOPBACK, "lo")
 }
 
 fn up(socket: &Socket, index: u32, name: &str) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use lighter_cgroups::Group;
+use lighter_cgroups::Version;
 use lighter_safe_fs::Root;
 use lighter_sys::descriptors::close_later;
 use lighter_sys::mount as m;
@@ -110,7 +110,7 @@ impl<'a> Rootfs<'a> {
     /// Makes the mounts of the configuration; relative sources are below `bundle`.
     pub(crate) fn mount_all(
         &mut self,
-        group: Option<&Group>,
+        cgroups: Version,
         bundle: &Path,
         runtime: &mut dyn Runtime,
     ) -> Result<()> {
@@ -120,7 +120,7 @@ impl<'a> Rootfs<'a> {
             root: &self.root,
             rootfs: self.path,
             bundle,
-            group,
+            cgroups,
             in_userns: self.in_userns,
             late_readonly: Vec::new(),
             dev: Dev::Unknown,

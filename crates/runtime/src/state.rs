@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use lighter_cgroups::{Group, Resources, Scope, Version};
-use lighter_stdx::atomic::{self, Keep};
+use lighter_stdx::atomic::{self, Keep, Prepared};
 use serde::{Deserialize, Serialize};
 
 use crate::attributes::Inherited;
@@ -20,7 +20,7 @@ use crate::notify::Agent;
 
 /// Format of `state.json`.
 const FORMAT: u32 = 1;
-const RECORD: &str = "state.json";
+pub(crate) const RECORD: &str = "state.json";
 pub(crate) const FIFO: &str = "exec.fifo";
 pub(crate) const FILTER: &str = "seccomp.bpf";
 
@@ -175,6 +175,17 @@ impl Home {
     }
 
     pub(crate) fn save(&self, record: &Record) -> Result<()> {
+        let (path, text) = self.written(record)?;
+        atomic::write(&path, &text, 0o600, Keep::Kill).on("write", path)
+    }
+
+    /// Writes the record beside its place, to be put there later by one call.
+    pub(crate) fn prepare(&self, record: &Record) -> Result<Prepared> {
+        let (path, text) = self.written(record)?;
+        Prepared::new(&path, &text, 0o600).on("write", path)
+    }
+
+    fn written(&self, record: &Record) -> Result<(PathBuf, Vec<u8>)> {
         let record = Record {
             format: FORMAT,
             ..record.clone()
@@ -185,7 +196,7 @@ impl Home {
             field: String::new(),
             source,
         })?;
-        atomic::write(&path, &text, 0o600, Keep::Kill).on("write", path)
+        Ok((path, text))
     }
 
     pub(crate) fn status(&self, record: &Record) -> Status {
@@ -205,8 +216,16 @@ impl Home {
     }
 
     pub(crate) fn remove(&self) -> Result<()> {
+        self.remove_files(true, true)
+    }
+
+    /// Like [`Home::remove`] for who knows whether a filter and a fifo can be there.
+    pub(crate) fn remove_files(&self, filter: bool, fifo: bool) -> Result<()> {
         // Usually nothing else is there; the record goes last, as long as there is something to find by it.
-        for name in [FILTER, FIFO, RECORD] {
+        for (name, _) in [(FILTER, filter), (FIFO, fifo), (RECORD, true)]
+            .into_iter()
+            .filter(|(_, there)| *there)
+        {
             let _ = rustix::fs::unlink(self.file(name));
         }
         if matches!(
@@ -223,6 +242,13 @@ impl Home {
 }
 
 impl Record {
+    /// Notes which group is the container's.
+    pub(crate) fn with_group(&mut self, group: &Group) {
+        self.cgroup_v2 = group.version() == Version::V2;
+        self.cgroup = group.paths().to_vec();
+        self.scope = group.scope().cloned();
+    }
+
     pub(crate) fn group(&self) -> Group {
         let version = if self.cgroup_v2 { Version::V2 } else { Version::V1 };
         Group::from_paths(version, self.cgroup.clone(), self.scope.clone())

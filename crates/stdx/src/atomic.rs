@@ -14,6 +14,49 @@ pub enum Keep {
     Power,
 }
 
+/// A file that is written and not yet in its place. Dropped, it is gone.
+#[derive(Debug)]
+pub struct Prepared {
+    temporary: PathBuf,
+    path: PathBuf,
+    placed: bool,
+}
+
+impl Prepared {
+    /// Writes what is to be in `path` beside it: all of the work but the rename, for who has time now and none later.
+    /// The file survives the death of processes ([`Keep::Kill`]).
+    pub fn new(path: &Path, data: &[u8], mode: u32) -> io::Result<Self> {
+        let prepared = Self {
+            temporary: beside(path),
+            path: path.to_owned(),
+            placed: false,
+        };
+        write_new(&prepared.temporary, data, mode, Keep::Kill)?;
+        Ok(prepared)
+    }
+
+    /// Puts it in its place: readers see the old file or this one.
+    pub fn place(mut self) -> io::Result<()> {
+        fs::rename(&self.temporary, &self.path)?;
+        self.placed = true;
+        Ok(())
+    }
+
+    /// Where it will be.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if !self.placed {
+            // Why it was given up is told elsewhere; its name is one that no reader looks for.
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
 /// Replaces `path` by a file of `mode` that holds `data`: readers see the old one or the new one.
 pub fn write(path: &Path, data: &[u8], mode: u32, keep: Keep) -> io::Result<()> {
     let temporary = beside(path);
@@ -64,6 +107,12 @@ mod tests {
             write(&dir.join("f"), data.as_bytes(), 0o600, keep).unwrap();
             assert_eq!(fs::read_to_string(dir.join("f")).unwrap(), data);
         }
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+        let prepared = Prepared::new(&dir.join("f"), b"three", 0o600).unwrap();
+        assert_eq!(fs::read_to_string(dir.join("f")).unwrap(), "two");
+        prepared.place().unwrap();
+        drop(Prepared::new(&dir.join("f"), b"four", 0o600).unwrap());
+        assert_eq!(fs::read_to_string(dir.join("f")).unwrap(), "three");
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
         fs::remove_dir_all(&dir).unwrap();
     }

@@ -50,8 +50,9 @@ fn build(
     let none = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&none);
     let rootfs = create::rootfs_of(&asked.bundle, spec)?;
-    let mut group = group::name(&asked.driver, linux, &asked.id)?;
-    let mut record = made.record(asked, spec, linux, &rootfs, &group);
+    let mut group = group::name(group::version()?, &asked.driver, linux, &asked.id)?;
+    let mut record = made.record(asked, spec, linux, &rootfs);
+    record.with_group(&group);
     if let Some(profile) = &linux.seccomp {
         // The processes bring their filters with them; this one is for those that `exec` adds.
         let filter = lighter_seccomp::compile(profile).map_err(Error::Seccomp)?;
