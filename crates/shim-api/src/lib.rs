@@ -10,6 +10,7 @@ pub mod event;
 pub mod frame;
 pub mod info;
 pub mod log_uri;
+pub mod sandbox;
 pub mod service;
 
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, rustdoc::all)]

@@ -4,6 +4,8 @@
 pub const TASK_V2: &str = "containerd.task.v2.Task";
 /// The task service of containerd 2.x: the same methods and messages.
 pub const TASK_V3: &str = "containerd.task.v3.Task";
+/// The sandbox service of containerd 2.x, for shims that keep a pod ([`crate::sandbox`]).
+pub const SANDBOX: &str = "containerd.runtime.sandbox.v1.Sandbox";
 /// Where a shim sends its events.
 pub const EVENTS: &str = "containerd.services.events.ttrpc.v1.Events";
 /// The one method of [`EVENTS`].

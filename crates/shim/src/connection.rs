@@ -8,6 +8,9 @@ use prost::Message;
 
 use crate::poll::{Kind, Moved, Outbox, Poll, READ, Token, WRITE, Watched, read};
 
+/// A client that has not taken so many bytes of answers is not asked for more, until it has.
+const OUT_MAX: usize = 1 << 20;
+
 /// One connection and its bytes under way.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -57,8 +60,12 @@ impl Connection {
     /// Sends what waits. `false`: the client is gone.
     pub(crate) fn flush(&mut self, poll: &Poll) -> bool {
         let alive = self.out.flush(&self.socket);
-        self.socket
-            .want(poll, if self.out.is_empty() { READ } else { READ | WRITE });
+        let wanted = match self.out.len() {
+            0 => READ,
+            len if len < OUT_MAX => READ | WRITE,
+            _ => WRITE,
+        };
+        self.socket.want(poll, wanted);
         alive
     }
 

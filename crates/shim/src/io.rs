@@ -313,21 +313,15 @@ impl Io {
         late
     }
 
-    /// A fifo has no reader yet.
-    pub(crate) fn is_waiting(&self) -> bool {
-        self.sinks.iter().flatten().any(Sink::is_waiting)
+    /// A fifo has no reader yet, and nothing tells when it has.
+    pub(crate) fn must_be_looked_at(&self) -> bool {
+        self.sinks.iter().flatten().any(Sink::must_be_looked_at)
     }
 
     /// Looks for readers of fifos.
     pub(crate) fn look_for_readers(&mut self, now: Time, poll: &Poll) {
         for stream in 0..2 {
-            if self.sinks[stream].as_ref().is_some_and(Sink::is_waiting) {
-                if self.sinks[stream]
-                    .as_mut()
-                    .is_some_and(|sink| sink.open().is_err())
-                {
-                    self.sinks[stream] = None;
-                }
+            if self.sinks[stream].as_ref().is_some_and(Sink::must_be_looked_at) {
                 self.sink_ready(stream, now, poll);
             }
         }

@@ -74,6 +74,9 @@ fn parse(text: &str) -> Result<Options, String> {
             "SystemdCgroup" => options.systemd_cgroup = boolean(key, value)?,
             "CriuImagePath" => options.criu_image_path = string(key, value)?,
             "CriuWorkPath" => options.criu_work_path = string(key, value)?,
+            "CriuPath" => options.criu_path = string(key, value)?,
+            "TaskApiAddress" => options.task_api_address = string(key, value)?,
+            "TaskApiVersion" => options.task_api_version = number(key, value)?,
             // Newer callers know more.
             _ => {}
         }

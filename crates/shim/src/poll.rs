@@ -212,15 +212,16 @@ impl Outbox {
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        if self.sent > 0 && self.sent >= self.bytes.len() / 2 {
-            self.bytes.drain(..self.sent);
-            self.sent = 0;
-        }
-        self.bytes.extend_from_slice(bytes);
+        self.buffer().extend_from_slice(bytes);
     }
 
     /// The buffer itself, for what encodes into a `Vec`.
     pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        // What was sent must not pile up before what was not.
+        if self.sent > 0 && self.sent >= self.bytes.len() / 2 {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
         &mut self.bytes
     }
 

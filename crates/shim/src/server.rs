@@ -22,6 +22,7 @@ use crate::logger::{END, KILL, Running};
 use crate::operation::Operation;
 use crate::poll::{Kind, Poll, READ, Token, Watched};
 use crate::publish::Publisher;
+use crate::sandbox::Sandbox;
 use crate::{rootfs, socket};
 
 const SIGCHLD: i32 = 17;
@@ -29,12 +30,14 @@ const SIGCHLD: i32 = 17;
 const REQUESTS: [i32; 3] = [1, 2, 15];
 /// How long a shim that was asked to end lets slow readers read, in milliseconds.
 const GRACE: u32 = 2000;
-/// How long a deletion waits for output that is on its way, in seconds: as containerd's own shim does.
-const DRAIN: u64 = 2;
+/// How long a deletion waits for output that is on its way, in milliseconds: as containerd's own shim does.
+const DRAIN: u64 = 2000;
 /// How long nothing must happen before memory is given back, in milliseconds.
 const QUIET: u32 = 500;
-/// How long to wait before looking again for the reader of a fifo, in milliseconds.
-const LOOK: u32 = 5;
+/// How long to wait before looking again for the reader of a fifo that cannot be watched, in milliseconds.
+const LOOK: u32 = 100;
+/// How long to wait before looking again for the count of an OOM kill that was announced, in milliseconds.
+const COUNTED: u32 = 5;
 /// How long a shim whose last container and last client have gone stays, in milliseconds.
 const FAREWELL: u32 = 100;
 /// How long a shim without a container waits for a client that never came.
@@ -77,6 +80,8 @@ pub(crate) struct Server {
     /// Attach clients of processes that are gone, still reading.
     late: BTreeMap<u32, Client>,
     pub(crate) publisher: Publisher,
+    /// What the containers belong to, when the caller said so.
+    pub(crate) sandbox: Option<Sandbox>,
     /// Asked to end, and since when.
     pub(crate) stopping: Option<Time>,
     /// Something happened since memory was given back.
@@ -123,6 +128,7 @@ impl Server {
             deleting: Vec::new(),
             late: BTreeMap::new(),
             publisher,
+            sandbox: None,
             stopping: None,
             awake: true,
             rests: false,
@@ -159,7 +165,8 @@ impl Server {
 
     /// Ends when there is nobody to serve any more, or nobody ever came.
     fn leave_when_lonely(&mut self) {
-        let lonely = self.containers.is_empty() && self.connections.is_empty() && self.stopping.is_none();
+        let needed = self.sandbox.is_some() || !self.containers.is_empty() || !self.connections.is_empty();
+        let lonely = !needed && self.stopping.is_none();
         if !lonely {
             self.lonely = None;
             return;
@@ -181,19 +188,22 @@ impl Server {
             (None, Some(_)) => Some(self.loneliness()),
             (None, None) => None,
         };
-        let waiting = self.processes.values().any(|process| process.io.is_waiting());
-        let look = if waiting || !self.deleting.is_empty() {
-            Some(LOOK)
-        } else {
-            None
-        };
+        let unread = self
+            .processes
+            .values()
+            .any(|process| process.io.must_be_looked_at());
+        let look = unread.then_some(LOOK);
+        let drain = self.deleting.first().map(|(.., since)| {
+            let left = DRAIN.saturating_sub(milliseconds(*since, self.now()));
+            u32::try_from(left).unwrap_or(LOOK).max(1)
+        });
         let quiet = self.awake.then_some(QUIET);
         // Programs that may not become ready, or not end.
         let idle = self.loggers.values().any(|logger| logger.idle.is_some());
         let loggers = (idle || !self.deferred.is_empty()).then_some(1000);
         let announced = |container: &Container| container.oom_announced.is_some();
-        let oom = self.containers.values().any(announced).then_some(LOOK);
-        [end, self.publisher.patience(), look, quiet, loggers, oom]
+        let oom = self.containers.values().any(announced).then_some(COUNTED);
+        [end, self.publisher.patience(), look, drain, quiet, loggers, oom]
             .into_iter()
             .flatten()
             .min()
@@ -204,7 +214,7 @@ impl Server {
         for process in self
             .processes
             .values_mut()
-            .filter(|process| process.io.is_waiting())
+            .filter(|process| process.io.must_be_looked_at())
         {
             process.io.look_for_readers(now, &self.poll);
         }
@@ -213,7 +223,7 @@ impl Server {
     /// Goes on with deletions whose process has nothing more to say, or has had its time.
     fn delete_drained(&mut self) {
         for (caller, request, since) in std::mem::take(&mut self.deleting) {
-            let late = self.now().seconds.saturating_sub(since.seconds) > DRAIN;
+            let late = milliseconds(since, self.now()) >= DRAIN;
             if !late && self.has_output(&request) {
                 self.deleting.push((caller, request, since));
                 continue;

@@ -4,8 +4,8 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 
+use crate::fifo::{self, Opened, Unread};
 use crate::poll::{Kind, NOTHING, Outbox, Poll, Token, WRITE, Watched};
 
 /// One destination of one stream. What it does not take now waits, and the stream with it.
@@ -19,7 +19,9 @@ pub(crate) struct Sink {
 #[derive(Debug)]
 enum Target {
     /// A fifo that nobody reads yet. What would be written and closed before its reader comes were lost.
-    Waiting(String),
+    Waiting(String, Unread),
+    /// Between two others.
+    None,
     /// May not take everything at once.
     Watched {
         fd: Watched,
@@ -32,15 +34,17 @@ enum Target {
 
 impl Sink {
     /// A fifo, opened when somebody reads it. The error is of one that cannot be opened at all.
-    pub(crate) fn fifo(path: &str, process: u32, stream: u32) -> std::io::Result<Self> {
-        let target = Target::Waiting(path.to_owned());
-        let mut sink = Self {
+    pub(crate) fn fifo(path: &str, process: u32, stream: u32, poll: &Poll) -> std::io::Result<Self> {
+        let token = Token::new(Kind::Sink, process, stream);
+        let target = match fifo::open(path, token, poll)? {
+            Opened::Read(end) => read_by_somebody(path, end, token),
+            Opened::Unread(unread) => Target::Waiting(path.to_owned(), unread),
+        };
+        Ok(Self {
             target,
             out: Outbox::default(),
-            token: Token::new(Kind::Sink, process, stream),
-        };
-        sink.open()?;
-        Ok(sink)
+            token,
+        })
     }
 
     pub(crate) fn pipe(fd: OwnedFd, process: u32, stream: u32) -> Self {
@@ -64,34 +68,24 @@ impl Sink {
         }
     }
 
-    /// Tries to open a fifo whose reader had not come.
-    pub(crate) fn open(&mut self) -> std::io::Result<()> {
-        let Target::Waiting(path) = &self.target else {
-            return Ok(());
+    /// Looks whether a fifo's reader has come.
+    pub(crate) fn look(&mut self, poll: &Poll) {
+        self.target = match std::mem::replace(&mut self.target, Target::None) {
+            Target::Waiting(path, unread) => match unread.look(poll) {
+                Opened::Read(end) => read_by_somebody(&path, end, self.token),
+                Opened::Unread(unread) => Target::Waiting(path, unread),
+            },
+            other => other,
         };
-        let open = |flags| {
-            rustix::fs::open(
-                path.as_str(),
-                flags | OFlags::NONBLOCK | OFlags::CLOEXEC,
-                Mode::empty(),
-            )
-        };
-        match open(OFlags::WRONLY | OFlags::APPEND) {
-            Ok(fd) => {
-                let reader = open(OFlags::RDONLY).ok();
-                self.target = Target::Watched {
-                    fd: Watched::new(fd, self.token),
-                    _reader: reader,
-                };
-                Ok(())
-            }
-            Err(Errno::NXIO) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
-        matches!(self.target, Target::Waiting(_))
+        matches!(self.target, Target::Waiting(..))
+    }
+
+    /// A fifo without a reader that nothing wakes us for.
+    pub(crate) fn must_be_looked_at(&self) -> bool {
+        matches!(&self.target, Target::Waiting(_, unread) if unread.must_be_looked_at())
     }
 
     /// `false`: nobody will ever read it.
@@ -102,8 +96,9 @@ impl Sink {
 
     /// `false`: nobody will ever read it.
     pub(crate) fn flush(&mut self, poll: &Poll) -> bool {
+        self.look(poll);
         match &mut self.target {
-            Target::Waiting(_) => true,
+            Target::Waiting(..) | Target::None => true,
             Target::Watched { fd, .. } => {
                 let alive = self.out.flush(&*fd);
                 fd.want(poll, if self.out.is_empty() { NOTHING } else { WRITE });
@@ -116,5 +111,14 @@ impl Sink {
 
     pub(crate) fn is_full(&self) -> bool {
         self.is_waiting() || !self.out.is_empty()
+    }
+}
+
+/// Our own reading end keeps a fifo whole when its reader goes and comes again.
+fn read_by_somebody(path: &str, end: OwnedFd, token: Token) -> Target {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Target::Watched {
+        fd: Watched::new(end, token),
+        _reader: rustix::fs::open(path, flags, Mode::empty()).ok(),
     }
 }

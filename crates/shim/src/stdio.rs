@@ -76,13 +76,13 @@ pub(crate) fn open(
     } else if let Some(rest) = out.strip_prefix("binary://") {
         logger = Some(Logger::start(&mut io, rest, ids, environment)?);
     } else if let Some(path) = out.strip_prefix("file://") {
-        open_files(&mut io, &log_uri::decode(path)?)?;
+        open_files(&mut io, &log_uri::decode(path)?, poll)?;
     } else {
         for (stream, path) in [out, stdio.stderr.as_str()].into_iter().enumerate() {
-            io.sinks[stream] = open_sink(path, process, stream as u32)?;
+            io.sinks[stream] = open_sink(path, process, stream as u32, poll)?;
         }
     }
-    open_input(&mut io, &stdio.stdin, poll)?;
+    open_input(&mut io, &stdio.stdin)?;
     if !io.terminal {
         open_pipes(&mut io, stdio)?;
         io.give(owner)?;
@@ -108,7 +108,7 @@ fn open_log(io: &mut Io, uri: &LogUri, poll: &Poll) -> Result<(), Error> {
     Ok(())
 }
 
-fn open_sink(path: &str, process: u32, stream: u32) -> Result<Option<Sink>, Error> {
+fn open_sink(path: &str, process: u32, stream: u32, poll: &Poll) -> Result<Option<Sink>, Error> {
     if path.is_empty() || path.starts_with(log_uri::SCHEME) {
         return Ok(None);
     }
@@ -117,7 +117,7 @@ fn open_sink(path: &str, process: u32, stream: u32) -> Result<Option<Sink>, Erro
         Some(("fifo", path)) => path,
         Some((scheme, _)) => return Err(Error::Scheme(scheme.to_owned())),
     };
-    let sink = Sink::fifo(path, process, stream);
+    let sink = Sink::fifo(path, process, stream, poll);
     sink.map(Some).map_err(|source| Error::Open {
         path: path.to_owned(),
         source,
@@ -125,7 +125,7 @@ fn open_sink(path: &str, process: u32, stream: u32) -> Result<Option<Sink>, Erro
 }
 
 /// One file for both streams.
-fn open_files(io: &mut Io, path: &str) -> Result<(), Error> {
+fn open_files(io: &mut Io, path: &str, poll: &Poll) -> Result<(), Error> {
     let failed = |source| Error::Open {
         path: path.to_owned(),
         source,
@@ -139,7 +139,7 @@ fn open_files(io: &mut Io, path: &str) -> Result<(), Error> {
     let file = match rustix::fs::open(path, flags, Mode::from_raw_mode(0o644)) {
         Err(rustix::io::Errno::NXIO) => {
             for stream in 0..2 {
-                let sink = Sink::fifo(path, process, stream as u32).map_err(failed)?;
+                let sink = Sink::fifo(path, process, stream as u32, poll).map_err(failed)?;
                 io.sinks[stream] = Some(sink);
             }
             return Ok(());
@@ -159,7 +159,7 @@ fn open_files(io: &mut Io, path: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn open_input(io: &mut Io, stdin: &str, poll: &Poll) -> Result<(), Error> {
+fn open_input(io: &mut Io, stdin: &str) -> Result<(), Error> {
     if stdin.is_empty() || stdin.starts_with(log_uri::SCHEME) {
         return Ok(());
     }
@@ -169,7 +169,6 @@ fn open_input(io: &mut Io, stdin: &str, poll: &Poll) -> Result<(), Error> {
         path: stdin.to_owned(),
         source: error.into(),
     })?;
-    let _ = poll;
     let fifo = Watched::new(fd, Token::new(Kind::InputFifo, io.process, 0));
     io.input_fifo = Some((fifo, stdin.to_owned()));
     Ok(())

@@ -36,6 +36,9 @@ const NOTHING: Answer = Ok(Some(Vec::new()));
 impl Server {
     /// Serves one request.
     pub(crate) fn call(&mut self, caller: Caller, request: &Request) -> Answer {
+        if request.service == service::SANDBOX {
+            return self.call_sandbox(caller, request);
+        }
         if request.service != service::TASK_V2 && request.service != service::TASK_V3 {
             return Err(status(
                 code::UNIMPLEMENTED,
@@ -67,7 +70,7 @@ impl Server {
             "Stats" => self.stats(&read(payload)?),
             "Connect" => self.connect(&read(payload)?),
             "Shutdown" => {
-                if self.containers.is_empty() {
+                if self.containers.is_empty() && self.sandbox.is_none() {
                     self.stop();
                 }
                 NOTHING
