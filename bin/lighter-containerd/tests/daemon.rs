@@ -290,6 +290,25 @@ fn sandboxes_are_kept_and_one_whose_shim_has_none_leaves_nothing() {
     none("default");
 }
 
+#[test]
+fn a_sandbox_of_our_shim_runs_and_leaves_nothing() {
+    let layer = Layer::start(&ctr_2());
+    let config = layer.path("sandbox.json");
+    std::fs::write(&config, "{}").unwrap();
+    let runtime = "io.containerd.lighter.v1";
+    layer
+        .ctr(&["sandboxes", "run", "--runtime", runtime, &config, "box"])
+        .ok();
+    assert_eq!(layer.host.running("containerd-shim-lighter-v1").len(), 1);
+    layer.ctr(&["sandboxes", "rm", "box"]).ok();
+    eventually("its shim ends", || {
+        let running = layer.host.running("containerd-shim-lighter-v1");
+        running.is_empty().then_some(())
+    });
+    let state = "/run/lighter/containerd/io.containerd.sandbox.controller.v1.shim/default";
+    assert_eq!(layer.host.sh(&format!("ls -A {state}")), "");
+}
+
 /// CVE-2026-53488: an image's labels became a container's, and a plug-in that restarts containers ran the program that one of them
 /// names as a logger. Here labels start and run nothing, whoever wrote them.
 ///
