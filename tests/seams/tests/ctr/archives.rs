@@ -4,7 +4,7 @@ use lighter_seams::Distribution;
 
 use crate::compare::Pair;
 
-/// What both versions of `ctr` have.
+/// What `ctr` does with archives.
 const COMMON: &str = r#"
     - ctr images pull --plain-http $I
     - ctr images pull --plain-http --all-platforms $R/ubuntu:latest
@@ -47,27 +47,7 @@ const COMMON: &str = r#"
     ctr content ls
 "#;
 
-/// The two ways that today's `ctr` has.
-const TODAY: &str = r#"
-    - ctr images import --local x.tar
-    ctr images export --local l.tar $I && sha256sum <l.tar
-    ctr images rm --sync $(ctr images ls -q)
-    ! ctr images import --platform linux/arm64 arm.tar
-    ! ctr images import --digests --skip-digest-for-named x.tar
-    ctr images ls
-    - ctr images import --compress-blobs saved.tar
-    ctr images ls -q
-    ctr images rm --sync $(ctr images ls -q)
-    ctr content ls
-"#;
-
-#[test]
-fn archives_are_handled_as_by_containerd_2() {
-    let pair = Pair::new(Distribution::Today);
-    pair.compare(COMMON);
-    pair.compare(TODAY);
-}
-
+/// Of 1.6 alone: `ctr` 2.1 may end before the real containerd's export has reached the file, which is then cut short.
 #[test]
 fn archives_are_handled_as_by_containerd_1() {
     Pair::new(Distribution::Debian12).compare(COMMON);
