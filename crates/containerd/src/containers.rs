@@ -70,6 +70,11 @@ impl Containers {
         }
     }
 
+    /// Waits until what was recorded so far, here and elsewhere in the same database, survives the death of the machine.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        Ok(self.db.settle().await?)
+    }
+
     /// The container of this name.
     pub fn get(&self, namespace: &str, id: &str) -> Result<Container> {
         let found = self

@@ -148,6 +148,16 @@ impl Db {
         self.read(|tx| tx.integrity())
     }
 
+    /// Waits until every write that was answered before survives the death of the machine, those of [`Durability::Kill`] too. Costs
+    /// nothing unless one of [`Durability::Soon`] is still at risk.
+    pub async fn settle(&self) -> Result<(), Error> {
+        if self.0.writer.at_risk() {
+            self.write_async(Durability::Power, |_| Ok::<(), Error>(()))
+                .await?;
+        }
+        Ok(())
+    }
+
     /// Runs `change` and waits until it lasts as `durability` says. If it fails, nothing of it is kept. Writes that are queued
     /// at the same time are committed together, in no promised order. `change` must not wait for another write.
     ///

@@ -29,6 +29,9 @@ pub use tx::{Each, Read, ReadTx, WriteTx};
 pub enum Durability {
     /// The death of any process, at any instruction: no fsync. A later [`Durability::Power`] write takes it along.
     Kill,
+    /// As [`Durability::Kill`] at first, and the death of the machine a tenth of a second later, or when [`Db::settle`] returns: for
+    /// what nobody relies on before he has asked for more.
+    Soon,
     /// The death of the machine: one fsync, shared by the writes that are queued at the time.
     Power,
 }

@@ -2,10 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -36,6 +36,23 @@ pub(crate) struct Writer {
     thread: Option<JoinHandle<()>>,
     /// Counts the beginnings and the ends of commits: odd in between.
     version: Arc<AtomicU64>,
+    /// See [`State::soon`].
+    at_risk: Arc<AtomicBool>,
+}
+
+/// What the thread works with, and knows of the log.
+struct State {
+    /// Pages that it has grown by since it was folded.
+    pages: u64,
+    /// The level that the connection is at.
+    level: Option<Durability>,
+    /// When the log is to be synced at the latest, for a write of [`Durability::Soon`] that no fsync has followed yet.
+    soon: Option<Instant>,
+    /// Whether `soon` is set, for others. It is before the caller of such a write has its answer.
+    at_risk: Arc<AtomicBool>,
+    /// See [`Writer::version`].
+    version: Arc<AtomicU64>,
+    changes: Changes,
 }
 
 /// Pages in the log after which it is folded into the database when the queue has been empty for [`QUIET`].
@@ -43,6 +60,8 @@ const FOLD_PAGES: u64 = 256;
 /// Pages in the log after which it is folded even if the queue is never empty.
 const MUST_FOLD_PAGES: u64 = 4096;
 const QUIET: Duration = Duration::from_millis(500);
+/// How long a write of [`Durability::Soon`] waits for one that needs an fsync of its own.
+const SOON: Duration = Duration::from_millis(100);
 /// Writes committed together at most.
 const GROUP: usize = 256;
 
@@ -50,14 +69,23 @@ impl Writer {
     pub(crate) fn start(connection: Connection, mut reserve: Reserve) -> std::io::Result<Writer> {
         let (queue, jobs) = channel();
         let version = Arc::new(AtomicU64::new(0));
-        let own = version.clone();
+        let at_risk = Arc::new(AtomicBool::new(false));
+        let mut state = State {
+            pages: 0,
+            level: None,
+            soon: None,
+            at_risk: at_risk.clone(),
+            version: version.clone(),
+            changes: Changes::default(),
+        };
         let thread = std::thread::Builder::new()
             .name("meta-writer".into())
             .stack_size(512 << 10)
-            .spawn(move || serve(&connection, &jobs, &mut reserve, &own))?;
+            .spawn(move || serve(&connection, &jobs, &mut reserve, &mut state))?;
         Ok(Writer {
             queue: Some(queue),
             thread: Some(thread),
+            at_risk,
             version,
         })
     }
@@ -65,6 +93,11 @@ impl Writer {
     /// The number of commits so far, twice; `None` in the middle of one.
     pub(crate) fn version(&self) -> Option<u64> {
         Some(self.version.load(Ordering::SeqCst)).filter(|version| version.is_multiple_of(2))
+    }
+
+    /// Whether a write of [`Durability::Soon`] was answered that the death of the machine would undo.
+    pub(crate) fn at_risk(&self) -> bool {
+        self.at_risk.load(Ordering::Acquire)
     }
 
     /// Queues a write; gives it back when the thread is gone.
@@ -89,87 +122,124 @@ impl Drop for Writer {
     }
 }
 
-fn serve(connection: &Connection, jobs: &Receiver<Job>, reserve: &mut Reserve, version: &AtomicU64) {
-    let mut pages = 0;
-    let mut level = None;
-    let changes = Changes::default();
+fn serve(connection: &Connection, jobs: &Receiver<Job>, reserve: &mut Reserve, state: &mut State) {
     loop {
-        let first = match pages {
-            0..FOLD_PAGES => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            FOLD_PAGES..MUST_FOLD_PAGES => jobs.recv_timeout(QUIET),
-            _ => jobs.try_recv().map_err(|_| RecvTimeoutError::Timeout),
+        let rest = state
+            .soon
+            .map(|soon| soon.saturating_duration_since(Instant::now()));
+        let first = match (rest, state.pages) {
+            (_, MUST_FOLD_PAGES..) => jobs.try_recv().map_err(|_| RecvTimeoutError::Timeout),
+            (Some(rest), _) => jobs.recv_timeout(rest),
+            (None, FOLD_PAGES..) => jobs.recv_timeout(QUIET),
+            (None, _) => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         reserve.look();
+        if rest.is_some_and(|rest| rest.is_zero()) {
+            settle(connection, state);
+        }
         match first {
-            Ok(first) if pages < MUST_FOLD_PAGES => {
+            Ok(first) if state.pages < MUST_FOLD_PAGES => {
                 let mut queued = vec![first];
                 queued.extend(jobs.try_iter().take(GROUP - 1));
                 // Those that need no fsync do not wait for those that do. Writes that were queued at the same time have no
                 // order; a caller that needs one waits for the first.
-                let (durable, kill_safe): (Vec<Job>, Vec<Job>) = queued
-                    .into_iter()
-                    .partition(|job| job.durability == Durability::Power);
-                for (group, durability) in [(kill_safe, Durability::Kill), (durable, Durability::Power)] {
-                    pages += commit(connection, &changes, version, group, durability, &mut level);
+                let mut groups = [Vec::new(), Vec::new(), Vec::new()];
+                for job in queued {
+                    groups[job.durability as usize].push(job);
+                }
+                let levels = [Durability::Kill, Durability::Soon, Durability::Power];
+                for (group, durability) in groups.into_iter().zip(levels) {
+                    commit(connection, group, durability, state);
                 }
             }
             Ok(first) => {
-                pages = fold(connection);
-                pages += commit(
-                    connection,
-                    &changes,
-                    version,
-                    vec![first],
-                    Durability::Power,
-                    &mut level,
-                );
+                fold(connection, state);
+                commit(connection, vec![first], Durability::Power, state);
             }
-            Err(RecvTimeoutError::Timeout) => pages = fold(connection),
-            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) if state.soon.is_some() => settle(connection, state),
+            Err(RecvTimeoutError::Timeout) => fold(connection, state),
+            Err(RecvTimeoutError::Disconnected) => {
+                settle(connection, state);
+                return;
+            }
         }
     }
 }
 
-/// Copies the log into the database, as far as no reader is in the way. Gives the pages that count as left.
-fn fold(connection: &Connection) -> u64 {
-    // A failure here loses nothing: the log stays, and the next commit tells of a disk that is full.
-    let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-    0
+/// Syncs the log if something waits for it.
+fn settle(connection: &Connection, state: &mut State) {
+    if state.soon.is_none() {
+        return;
+    }
+    let synced = set_level(connection, Durability::Power, &mut state.level).and_then(|()| {
+        let tx = connection.unchecked_transaction()?;
+        touch(connection)?;
+        tx.commit()
+    });
+    match synced {
+        Ok(()) => state.settled(),
+        // A full disk: the next write tells of it, and then it is tried again.
+        Err(_) => state.soon = Some(Instant::now() + QUIET),
+    }
 }
 
-/// Runs `group` in one transaction and tells each caller. Gives about how many pages the log grew by.
-fn commit(
-    connection: &Connection,
-    changes: &Changes,
-    version: &AtomicU64,
-    group: Vec<Job>,
-    durability: Durability,
-    level: &mut Option<Durability>,
-) -> u64 {
+/// Writes what is written already, so that there is something to commit.
+fn touch(connection: &Connection) -> rusqlite::Result<()> {
+    let format: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    connection.pragma_update(None, "user_version", format)
+}
+
+impl State {
+    fn settled(&mut self) {
+        self.soon = None;
+        self.at_risk.store(false, Ordering::Release);
+    }
+}
+
+/// Copies the log into the database, as far as no reader is in the way.
+fn fold(connection: &Connection, state: &mut State) {
+    // A failure here loses nothing: the log stays, and the next commit tells of a disk that is full.
+    let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+    state.pages = 0;
+}
+
+/// Runs `group` in one transaction and tells each caller.
+fn commit(connection: &Connection, group: Vec<Job>, durability: Durability, state: &mut State) {
     if group.is_empty() {
-        return 0;
+        return;
     }
     let mut finished = Vec::with_capacity(group.len());
     let mut waiting = group.into_iter();
-    let result = set_level(connection, durability, level).and_then(|()| {
+    let result = set_level(connection, durability, &mut state.level).and_then(|()| {
         let tx = connection.unchecked_transaction()?;
         for mut job in waiting.by_ref() {
-            let outcome = one(connection, changes, &mut *job.work);
+            let outcome = one(connection, &state.changes, &mut *job.work);
             finished.push((job.work, outcome));
         }
-        version.fetch_add(1, Ordering::SeqCst);
+        if durability == Durability::Power && state.soon.is_some() {
+            // The group alone may have come to nothing, and nothing is not synced.
+            touch(connection)?;
+        }
+        state.version.fetch_add(1, Ordering::SeqCst);
         let committed = tx.commit();
-        version.fetch_add(1, Ordering::SeqCst);
+        state.version.fetch_add(1, Ordering::SeqCst);
         committed
     });
     match result {
         Ok(()) => {
-            let count = finished.len() as u64;
+            match durability {
+                Durability::Kill => {}
+                Durability::Soon => {
+                    state.soon.get_or_insert_with(|| Instant::now() + SOON);
+                    state.at_risk.store(true, Ordering::Release);
+                }
+                Durability::Power => state.settled(),
+            }
+            // A commit of small records writes a leaf or two and, now and then, their parents.
+            state.pages += 3 + finished.len() as u64;
             for (work, outcome) in finished {
                 work.done(outcome);
             }
-            // A commit of small records writes a leaf or two and, now and then, their parents.
-            3 + count
         }
         Err(error) => {
             let error = Arc::new(error);
@@ -185,7 +255,6 @@ fn commit(
             {
                 work.done(Err(failed()));
             }
-            0
         }
     }
 }
@@ -217,7 +286,7 @@ fn set_level(
     if *level != Some(wanted) {
         let value = match wanted {
             Durability::Power => "FULL",
-            Durability::Kill => "NORMAL",
+            Durability::Kill | Durability::Soon => "NORMAL",
         };
         connection.pragma_update(None, "synchronous", value)?;
         *level = Some(wanted);

@@ -58,8 +58,28 @@ fn child() {
             for number in 0..100 {
                 put(Durability::Kill, format!("kill-safe-{number}")).unwrap();
             }
-            tell("MARK together");
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            // Each followed at once by what asks for more: an fsync each, and none of their own a tenth of a second later.
+            tell("MARK settled");
+            for number in 0..10 {
+                put(Durability::Soon, format!("settled-{number}")).unwrap();
+                runtime.block_on(db.settle()).unwrap();
+                runtime.block_on(db.settle()).unwrap();
+            }
+            tell("MARK taken along");
+            put(Durability::Soon, "taken along".into()).unwrap();
+            put(Durability::Power, "by this".into()).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            tell("MARK alone");
+            put(Durability::Soon, "alone".into()).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            // A write that came to nothing is committed without an fsync, and must not pass for one.
+            tell("MARK failed");
+            put(Durability::Soon, "before a failure".into()).unwrap();
+            let failed = db.write(Durability::Power, |_| Err::<(), _>(lighter_meta::Error::Closed));
+            assert!(failed.is_err());
+            runtime.block_on(db.settle()).unwrap();
+            tell("MARK together");
             let (go_on, gate) = std::sync::mpsc::channel::<()>();
             // The writer is held up, so that all of these are queued when it goes on.
             let held = db.write_async(Durability::Kill, move |_| {
@@ -169,7 +189,7 @@ fn syncs(trace: &str) -> Vec<(String, usize)> {
 }
 
 #[test]
-fn a_durable_write_costs_one_fsync_a_kill_safe_one_none_and_a_group_shares_one() {
+fn a_durable_write_costs_one_fsync_a_kill_safe_one_none_a_soon_safe_one_one_later_and_a_group_shares_one() {
     let dir = tempfile::tempdir().unwrap();
     let trace = dir.path().join("trace");
     let program = std::env::current_exe().unwrap();
@@ -180,7 +200,16 @@ fn a_durable_write_costs_one_fsync_a_kill_safe_one_none_and_a_group_shares_one()
     let output = output.expect("this test needs strace");
     assert!(output.status.success(), "{output:?}");
     let found = syncs(&std::fs::read_to_string(&trace).unwrap());
-    let expected = [("durable", 10), ("kill-safe", 0), ("together", 1), ("end", 0)];
+    let expected = [
+        ("durable", 10),
+        ("kill-safe", 0),
+        ("settled", 10),
+        ("taken along", 1),
+        ("alone", 1),
+        ("failed", 1),
+        ("together", 1),
+        ("end", 0),
+    ];
     // Closing the database at the end folds the log, which syncs: not counted here.
     let found: Vec<(&str, usize)> = found
         .iter()

@@ -344,7 +344,8 @@ impl Namespace {
             self.records.clone(),
             key.to_owned(),
             self.lease.clone(),
-            durability(key),
+            // Empty yet: a task settles it before anything can be in it.
+            durability(key).min(Durability::Soon),
         );
         let added = self.inner.db.write_async(durable, move |tx| {
             if let Some(above) = above {

@@ -166,11 +166,14 @@ fn child() {
         .unwrap();
     runtime.block_on(async {
         one.prepare("first", "", Labels::new()).await.unwrap();
+        db.settle().await.unwrap();
         println!("MARK unpack");
         one.prepare("extract-1", "", Labels::new()).await.unwrap();
         one.commit("base", "extract-1", Labels::new()).await.unwrap();
         println!("MARK prepare");
         one.prepare("container", "base", Labels::new()).await.unwrap();
+        // As a task does that is made in it.
+        db.settle().await.unwrap();
         println!("MARK remove");
         one.remove("container").await.unwrap();
         println!("MARK blob");

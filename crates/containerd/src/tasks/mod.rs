@@ -226,7 +226,10 @@ impl Tasks {
                 checkpoint: checkpoint.clone(),
                 ..Default::default()
             };
-            let answer = shim.call("Create", &request, None).await;
+            // Nothing runs before the records of what it writes into last: its snapshot's may not yet.
+            let called = shim.call("Create", &request, None);
+            let (answer, settled) = tokio::join!(called, self.0.containers.settle());
+            settled?;
             let answer: wire::CreateTaskResponse = answer.map_err(|error| error.about("create shim task"))?;
             failpoint::hit("layer.create.task");
             let mut record = Record {
