@@ -334,7 +334,7 @@ impl Server {
 
     fn unmount(&mut self, id: &str, caller: Option<Caller>, path: &Path, answer: Result<Vec<u8>, Status>) {
         let work = || {
-            rootfs::unmount(path).map_err(|error| format!("failed rootfs umount: {}", child::words(&error)))
+            rootfs::detach(path).map_err(|error| format!("failed rootfs umount: {}", child::words(&error)))
         };
         match child::run(work) {
             Ok(started) => {

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use lighter_shim_api::types::Mount;
 use lighter_sys::mount;
+use lighter_sys::process::{self, Fork};
+use rustix::fs::{Mode, OFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::child::words;
 
@@ -93,6 +96,27 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// Takes everything off `rootfs` as [`unmount`] does, and leaves what the file system does at its end to a process that nobody
+/// waits for: an overlay writes out the whole file system of its upper directory then, that is what everybody else has written.
+pub(crate) fn detach(rootfs: &Path) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Keeps the uppermost mount alive. Without it this is just an unmount.
+    let held = rustix::fs::open(rootfs, flags, Mode::empty());
+    unmount(rootfs)?;
+    let (Ok(held), Ok((until, ours))) = (held, pipe_with(PipeFlags::CLOEXEC)) else {
+        return Ok(());
+    };
+    if let Ok(Fork::Child) = process::fork(0, None) {
+        // Who lets go last does the work: not before the caller has.
+        drop(ours);
+        let _ = rustix::io::read(&until, &mut [0; 1]);
+        drop(held);
+        process::exit_now(0);
+    }
+    drop(held);
+    Ok(())
 }
 
 /// Takes everything off `rootfs`, busy or not. May block. Not mounted is fine.
