@@ -9,10 +9,22 @@ use serde_json::Value;
 
 use crate::run::output;
 
-pub fn check() -> Result<()> {
+/// The names of our packages.
+pub fn packages() -> Result<Vec<String>> {
+    let metadata = metadata()?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let names = packages.filter_map(|package| package["name"].as_str().map(str::to_owned));
+    Ok(names.collect())
+}
+
+fn metadata() -> Result<Value> {
     let text =
         output(Command::new("cargo").args(["metadata", "--format-version", "1", "--no-deps", "--locked"]))?;
-    let metadata: Value = serde_json::from_str(&text)?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+pub fn check() -> Result<()> {
+    let metadata = metadata()?;
     let packages = metadata["packages"]
         .as_array()
         .context("cargo metadata has no packages")?;

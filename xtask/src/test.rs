@@ -25,6 +25,7 @@ pub fn main(full: bool) -> Result<()> {
         clippy.args(["clippy", "--release", "--locked", "--workspace", "--all-targets"]);
         run(clippy.args(["--", "-D", "warnings"]))
     })?;
+    let quick = quick_to_compile()?;
     step("tests", || {
         let mut nextest = cargo();
         nextest.args([
@@ -36,6 +37,10 @@ pub fn main(full: bool) -> Result<()> {
             "--workspace",
             "--no-fail-fast",
         ]);
+        nextest.args(&quick);
+        // Most wait for another process most of the time.
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        nextest.args(["--test-threads", &(cores + cores.div_ceil(2)).to_string()]);
         let rounds = if full { MANY } else { FEW };
         let seed = match std::env::var("LIGHTER_SEED") {
             Ok(seed) => seed,
@@ -50,9 +55,23 @@ pub fn main(full: bool) -> Result<()> {
         run(&mut nextest)
     })?;
     step("doc tests", || {
-        run(cargo().args(["test", "--release", "--locked", "--workspace", "--doc", "--quiet"]))
+        let mut test = cargo();
+        test.args(["test", "--release", "--locked", "--workspace", "--doc", "--quiet"]);
+        run(test.args(&quick))
     })?;
     Ok(())
+}
+
+/// Settings for cargo with which our own crates are compiled for the tests: what is shipped was built before, and is what the suites
+/// run; optimising all of it again for the tests of each crate would take minutes. What comes from elsewhere stays as it was built.
+fn quick_to_compile() -> Result<Vec<String>> {
+    let settings = layers::packages()?.into_iter().flat_map(|name| {
+        [
+            "--config".to_owned(),
+            format!("profile.release.package.{name}.opt-level=0"),
+        ]
+    });
+    Ok(settings.collect())
 }
 
 fn cargo() -> Command {
