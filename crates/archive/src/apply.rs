@@ -348,7 +348,7 @@ impl Unpacker {
             };
         }
         match rustix::fs::openat(&dir, &name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
-            Ok(directory) => remove_all_but(&directory, path, &self.made).map_err(failed()),
+            Ok(directory) => remove_all_but(&directory, path, &mut self.made).map_err(failed()),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),
             Err(errno) => Err(failed()(errno)),
         }

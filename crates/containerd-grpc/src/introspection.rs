@@ -99,19 +99,15 @@ impl Introspection for Service {
 
 impl Service {
     fn all(&self) -> Vec<api::Plugin> {
-        let root = &self.0.config().root;
         let named = PLUGINS
             .iter()
             .map(|(r#type, id)| plugin(r#type, id, HashMap::new()));
         let snapshotters = self.0.snapshotters().map(|name| {
-            let export = match self.0.snapshotter_address(name) {
-                Some(address) => ("address".to_owned(), address.to_owned()),
-                None => {
-                    let root = root.join("snapshots").to_string_lossy().into_owned();
-                    ("root".to_owned(), root)
-                }
-            };
-            plugin(SNAPSHOTTER, name, HashMap::from([export]))
+            let address = self.0.snapshotter_address(name);
+            let address = address.map(|address| ("address".to_owned(), address.to_owned()));
+            let root = self.0.snapshotter_root(name);
+            let root = root.map(|root| ("root".to_owned(), root.to_string_lossy().into_owned()));
+            plugin(SNAPSHOTTER, name, address.into_iter().chain(root).collect())
         });
         named.chain(snapshotters).collect()
     }

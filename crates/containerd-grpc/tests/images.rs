@@ -340,6 +340,12 @@ async fn a_difference_is_stored(server: &Server, mounts: &[Mount]) {
 
 #[tokio::test]
 async fn a_layer_is_applied_to_a_snapshot_and_committed() {
+    for snapshotter in ["overlayfs", "native"] {
+        a_layer_is_applied_and_committed(snapshotter).await;
+    }
+}
+
+async fn a_layer_is_applied_and_committed(snapshotter: &str) {
     let server = Server::start().await;
     let filters = vec!["topic~=^/snapshot".to_owned()];
     let mut events = EventsClient::new(server.channel.clone());
@@ -352,7 +358,7 @@ async fn a_layer_is_applied_to_a_snapshot_and_committed() {
     let mut diff = DiffClient::new(server.channel.clone());
     let layer: &'static [u8] = tar("file", b"hello").leak();
     let layer_blob = blob(&server, layer, &[]).await;
-    let snapshotter = "overlayfs".to_owned();
+    let snapshotter = snapshotter.to_owned();
     let prepared = snapshots.prepare(request(snapshots::PrepareSnapshotRequest {
         snapshotter: snapshotter.clone(),
         key: "extract-1".to_owned(),

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lighter_content::gc::Collectible;
 use lighter_content::lease::Leases;
 use lighter_content::{Collected, Collector, ContentStore, LocalContent};
 use lighter_meta::Db;
-use lighter_snapshots::{Overlayfs, Snapshotter, Snapshotters};
+use lighter_snapshots::{Local, Snapshotter, Snapshotters, native, overlayfs};
 use tokio::sync::Notify;
 
 use crate::config::Config;
@@ -76,22 +77,19 @@ impl Layer {
         if !mended.files.is_empty() || !mended.records.is_empty() {
             tracing::warn!(files = ?mended.files, records = ?mended.records, "content mended");
         }
-        let (overlayfs, mended) = Overlayfs::open(&config.root.join("snapshots"), &db, clock)?;
-        if !mended.directories.is_empty() || !mended.records.is_empty() || !mended.broken.is_empty() {
-            tracing::warn!(?mended, "snapshots mended");
-        }
+        let own = own_snapshotters(&config, &db)?;
         crate::transfer::end_of_the_dead(&db, clock)?;
         let bus = Bus::new(clock.clone());
         let containers = Containers::new(&db, clock, &bus);
-        let collector = Collector::new(
-            &db,
-            clock,
-            vec![Arc::new(content.clone()), Arc::new(overlayfs.clone())],
-            vec![Arc::new(Records)],
+        let mut stores: Vec<Arc<dyn Collectible>> = vec![Arc::new(content.clone())];
+        stores.extend(
+            own.iter()
+                .map(|own| Arc::new(own.clone()) as Arc<dyn Collectible>),
         );
+        let collector = Collector::new(&db, clock, stores, vec![Arc::new(Records)]);
         let sandboxes = Sandboxes::new(&db, clock);
-        let mut snapshotters: Vec<Arc<dyn Snapshotters>> = vec![Arc::new(overlayfs)];
-        snapshotters.extend(further);
+        let own = own.into_iter().map(|own| Arc::new(own) as Arc<dyn Snapshotters>);
+        let snapshotters = own.chain(further).collect();
         let layer = Layer(Arc::new(Inner {
             controller: Controller::new(config.clone(), bus.clone(), sandboxes.clone()),
             sandboxes,
@@ -166,6 +164,12 @@ impl Layer {
         all.find(|snapshotters| snapshotters.name() == name)?.address()
     }
 
+    /// Where a snapshotter keeps its trees, if they are on this machine.
+    pub fn snapshotter_root(&self, name: &str) -> Option<&Path> {
+        let mut all = self.0.snapshotters.iter();
+        all.find(|snapshotters| snapshotters.name() == name)?.root()
+    }
+
     /// The leases of a namespace.
     pub fn leases(&self, namespace: &str) -> Leases {
         Leases::new(&self.0.db, &self.0.config.clock, namespace)
@@ -220,6 +224,21 @@ impl Layer {
     pub fn collect_soon(&self) {
         self.0.litter.notify_one();
     }
+}
+
+/// The snapshotters of this machine, the default one first.
+fn own_snapshotters(config: &Config, db: &Db) -> Result<Vec<Local>> {
+    let opened = [
+        overlayfs::open(&config.root.join("snapshots"), db, &config.clock)?,
+        native::open(&config.root.join("native"), db, &config.clock)?,
+    ];
+    let own = opened.into_iter().map(|(local, mended)| {
+        if !mended.is_empty() {
+            tracing::warn!(snapshotter = local.name(), ?mended, "snapshots mended");
+        }
+        local
+    });
+    Ok(own.collect())
 }
 
 impl Inner {

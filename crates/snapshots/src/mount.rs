@@ -113,6 +113,17 @@ impl Mount {
     }
 }
 
+/// The bind of a snapshot that is one directory.
+pub(crate) fn bind(directory: &Path, writable: bool) -> Mount {
+    let access = if writable { "rw" } else { "ro" };
+    Mount {
+        kind: "bind".into(),
+        source: directory.to_string_lossy().into_owned(),
+        target: String::new(),
+        options: vec![access.to_owned(), "rbind".to_owned()],
+    }
+}
+
 /// Unmounts what [`Mount::mount`] made on `at`; that it is busy is no reason to wait: it goes with its last user.
 pub fn unmount(at: &Path) -> Result<()> {
     let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;

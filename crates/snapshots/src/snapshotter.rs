@@ -1,6 +1,7 @@
 //! A snapshotter as its users see it.
 
 use std::fmt::Debug;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -98,6 +99,11 @@ pub trait Snapshotter: Debug + Send + Sync {
 pub trait Snapshotters: Debug + Send + Sync {
     /// Its name: `overlayfs`.
     fn name(&self) -> &'static str;
+
+    /// Where its trees are, if they are on this machine.
+    fn root(&self) -> Option<&Path> {
+        None
+    }
 
     /// Where it is served, if it is another program's.
     fn address(&self) -> Option<&str> {

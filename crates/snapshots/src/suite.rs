@@ -13,9 +13,20 @@ use lighter_sys::{mount, namespace};
 
 use crate::{Info, Kind, Labels, Mount, Result, Snapshotter, Snapshotters, unmount};
 
+mod kinds;
+
+/// What a snapshot takes by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// What it adds to its parent.
+    WhatItAdds,
+    /// All that it shows: it is a copy.
+    AllItShows,
+}
+
 /// Runs the suite on the snapshotter that `make` opens in an empty directory; each part gets a new one. `scratch` is a directory for mount
 /// points and more.
-pub fn run(scratch: &Path, make: impl Fn(&Path) -> Arc<dyn Snapshotters> + Send + Sync) {
+pub fn run(scratch: &Path, takes: Takes, make: impl Fn(&Path) -> Arc<dyn Snapshotters> + Send + Sync) {
     std::thread::scope(|scope| {
         let suite = scope.spawn(|| {
             namespace::unshare(namespace::MOUNT).expect("the suite needs root");
@@ -38,9 +49,10 @@ pub fn run(scratch: &Path, make: impl Fn(&Path) -> Arc<dyn Snapshotters> + Send 
                 names_are_checked(&part("names")).await;
                 states_are_checked(&part("states")).await;
                 walking_and_labels(&part("walk")).await;
-                usage_is_that_of_the_layer_alone(&part("usage")).await;
+                usage_is_what_a_snapshot_takes(&part("usage"), takes).await;
                 a_deep_chain_is_mounted(&part("deep")).await;
                 the_root_keeps_its_owner_and_mode(&part("owner")).await;
+                kinds::every_kind_of_file_is_kept(&part("kinds")).await;
             });
         });
         if let Err(panic) = suite.join() {
@@ -334,7 +346,7 @@ async fn walking_and_labels(world: &World) {
     );
 }
 
-async fn usage_is_that_of_the_layer_alone(world: &World) {
+async fn usage_is_what_a_snapshot_takes(world: &World, takes: Takes) {
     let one = &world.one;
     let size = 1 << 20;
     let fill = |at: &Path, name: &str| {
@@ -355,14 +367,19 @@ async fn usage_is_that_of_the_layer_alone(world: &World) {
     );
     assert_eq!(base.inodes, 2, "the root and one file");
     let top = one.usage("top").await.expect("usage");
-    assert!(top.size < size as u64, "{top:?}");
-    assert_eq!(top.inodes, 2);
+    match takes {
+        Takes::WhatItAdds => assert!(top.size < size as u64 && top.inodes == 2, "{top:?}"),
+        Takes::AllItShows => assert!(top.size > base.size && top.inodes == 3, "{top:?}"),
+    }
     assert_eq!(one.usage("base").await.expect("usage"), base);
     let mounts = one
         .prepare("active", "top", Labels::new())
         .await
         .expect("prepared");
     let before = one.usage("active").await.expect("usage");
+    one.view("view", "base", Labels::new()).await.expect("viewed");
+    let view = one.usage("view").await.expect("usage");
+    assert_eq!(view, crate::Usage::default(), "a view takes nothing");
     world.mounted(&mounts, |at| fill(at, "other"));
     let after = one.usage("active").await.expect("usage");
     assert!(

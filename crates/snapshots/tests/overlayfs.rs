@@ -11,22 +11,24 @@ use bytes::Bytes;
 use lighter_content::lease::Leases;
 use lighter_content::{Collector, LocalContent, write_blob};
 use lighter_meta::Db;
-use lighter_snapshots::overlayfs::Repairs;
-use lighter_snapshots::{Labels, Overlayfs, Snapshotters as _, suite};
+use lighter_snapshots::{Labels, Snapshotters as _, overlayfs, suite};
+use lighter_snapshots::{Local, Repairs};
 use lighter_stdx::clock::Clock;
 
 const DIRECTORY: &str = "LIGHTER_SNAPSHOTS_TEST_DIRECTORY";
 
-fn open(dir: &Path) -> (Db, Overlayfs, Repairs) {
+fn open(dir: &Path) -> (Db, Local, Repairs) {
     let db = Db::open(&dir.join("meta.db"), 1).unwrap();
-    let (overlayfs, repairs) = Overlayfs::open(&dir.join("snapshots"), &db, &Clock::system()).unwrap();
+    let (overlayfs, repairs) = overlayfs::open(&dir.join("snapshots"), &db, &Clock::system()).unwrap();
     (db, overlayfs, repairs)
 }
 
 #[test]
 fn overlayfs_conforms() {
     let dir = tempfile::tempdir().unwrap();
-    suite::run(dir.path(), |root| Arc::new(open(root).1));
+    suite::run(dir.path(), suite::Takes::WhatItAdds, |root| {
+        Arc::new(open(root).1)
+    });
 }
 
 #[tokio::test]

@@ -15,14 +15,14 @@ use lighter_images::{Event, Progress, Pulled, Request, Result, State, Stores, Un
 use lighter_meta::Db;
 use lighter_oci::{Descriptor, Digest, Platform, media_type};
 use lighter_registry::{Client, Options};
-use lighter_snapshots::{Overlayfs, Snapshotter, Snapshotters};
+use lighter_snapshots::{Local, Snapshotter, Snapshotters, overlayfs};
 use lighter_stdx::clock::Clock;
 
 /// Stores as a containerd would have them.
 pub(crate) struct Home {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) content: LocalContent,
-    pub(crate) snapshots: Overlayfs,
+    pub(crate) snapshots: Local,
     pub(crate) leases: Leases,
 }
 
@@ -39,7 +39,7 @@ impl Home {
         let clock = Clock::system();
         let db = Db::open(&dir.path().join("meta.db"), 1).unwrap();
         let (content, _) = LocalContent::open(&dir.path().join("content"), &db, &clock).unwrap();
-        let (snapshots, _) = Overlayfs::open(&dir.path().join("snapshots"), &db, &clock).unwrap();
+        let (snapshots, _) = overlayfs::open(&dir.path().join("snapshots"), &db, &clock).unwrap();
         let leases = Leases::new(&db, &clock, "test");
         Home {
             dir,
