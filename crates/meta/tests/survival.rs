@@ -82,10 +82,14 @@ fn child() {
             tell("MARK together");
             let (go_on, gate) = std::sync::mpsc::channel::<()>();
             // The writer is held up, so that all of these are queued when it goes on.
+            let (begun, holding) = std::sync::mpsc::channel::<()>();
             let held = db.write_async(Durability::Kill, move |_| {
+                begun.send(()).unwrap();
                 gate.recv().unwrap();
                 Ok::<(), lighter_meta::Error>(())
             });
+            // Alone: none of them is in its batch.
+            holding.recv().unwrap();
             let writes: Vec<_> = (0..50)
                 .map(|number| {
                     db.write_async(Durability::Power, move |tx| {

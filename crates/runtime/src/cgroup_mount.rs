@@ -63,7 +63,11 @@ impl View<'_> {
                 let source = own
                     .filter(|_| self.private)
                     .unwrap_or(Path::new("/sys/fs/cgroup"));
-                match bind(source, target, options) {
+                let bound = match (self.in_userns, self.private) {
+                    (true, false) => bind(source, target, &read_only(options)),
+                    _ => bind(source, target, options),
+                };
+                match bound {
                     // A rootless container's cgroup may be out of sight. What lies there must not be the writable
                     // hierarchy of the host (CVE-2023-25809).
                     Err(error) if self.in_userns && is_absent(&error) => cover(target),
@@ -149,16 +153,19 @@ fn bind_own(hierarchy: &str, dir: &Root, options: &Options) -> Result<()> {
         .join(own.trim_start_matches('/'));
     let path_only = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let here = rustix::fs::openat(dir, hierarchy, path_only, Mode::empty()).doing("open a directory")?;
-    // How times of access are kept is the host's to say, in a user namespace.
-    let kept = attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
-    let options = Options {
-        set: options.set & kept | attribute::RDONLY,
-        ..Options::default()
-    };
-    match bind(&source, here.as_fd(), &options) {
+    match bind(&source, here.as_fd(), &read_only(options)) {
         // Out of sight, or not this user's to see: an empty directory.
         Err(error) if is_absent(&error) || is_denied(&error) => Ok(()),
         result => result,
+    }
+}
+
+/// What may be asked, in a user namespace, of a view that is the host's: how times of access are kept is the host's to say.
+fn read_only(options: &Options) -> Options {
+    let kept = attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
+    Options {
+        set: options.set & kept | attribute::RDONLY,
+        ..Options::default()
     }
 }
 

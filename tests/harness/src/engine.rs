@@ -164,7 +164,9 @@ fn over_containerd(host: &Host, options: &Options) -> Command {
     );
     host.sh(&script);
     let mut options = options.clone();
-    options.flags.push(format!("--containerd={SOCKET}"));
+    options
+        .flags
+        .extend([format!("--containerd={SOCKET}"), "--debug".to_owned()]);
     lighter(host, &options)
 }
 

@@ -206,10 +206,25 @@ impl Default for Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.show("engine.log");
+            self.show("containerd.log");
+        }
         // Its first process takes the whole pid namespace with it; `unshare` then ends.
         kill(self.pid());
         let _ = self.init.wait();
         remove(&self.name);
+    }
+}
+
+impl Host {
+    /// The end of a log, for who reads why a test failed.
+    fn show(&self, log: &str) {
+        let text = std::fs::read_to_string(self.dir.join(log)).unwrap_or_default();
+        let lines: Vec<_> = text.lines().rev().take(40).collect();
+        for line in lines.iter().rev() {
+            eprintln!("{log}: {line}");
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! never changes, so what was read once is kept; the records are asked anew each time.
 
 mod hosts;
+mod lease;
 mod list;
 mod names;
 mod progress;

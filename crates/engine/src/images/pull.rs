@@ -6,6 +6,7 @@ use lighter_engine_api::{AuthConfig, JsonMessage};
 use lighter_oci::{Platform, Reference};
 use tokio::sync::mpsc;
 
+use super::lease::Lease;
 use super::progress::Layers;
 use super::{Record, SNAPSHOTTER, hosts, names};
 use crate::layer::Layer;
@@ -69,6 +70,7 @@ impl Engine {
             platform,
             host_dir: host_dir.display().to_string(),
             auth: request.auth,
+            now: self.config().clock.now(),
         };
         let (sender, mut heard) = mpsc::channel(64);
         let task = AbortOnDrop(tokio::spawn(transfer.run(sender)));
@@ -266,6 +268,7 @@ struct Transfer {
     platform: Platform,
     host_dir: String,
     auth: Option<AuthConfig>,
+    now: jiff::Timestamp,
 }
 
 impl Transfer {
@@ -274,7 +277,8 @@ impl Transfer {
         let layer = |status: tonic::Status| Error::from_layer(&status);
         let number: u64 = rand::random();
         let progress_id = format!("lighter-progress-{number:016x}");
-        let progress = self.open(&progress_id, None).await?;
+        let lease = Lease::take(&self.layer, number, self.now).await?;
+        let progress = self.open(&lease, &progress_id, None).await?;
         let forward = tokio::spawn(forward(progress, heard));
 
         let mut auth_stream = String::new();
@@ -282,7 +286,7 @@ impl Transfer {
         if let Some(auth) = self.auth.clone() {
             auth_stream = format!("lighter-auth-{number:016x}");
             let (answers, outgoing) = mpsc::channel(4);
-            let questions = self.open(&auth_stream, Some(outgoing)).await?;
+            let questions = self.open(&lease, &auth_stream, Some(outgoing)).await?;
             let domain = self.reference.domain().to_owned();
             answering = Some(tokio::spawn(answer(questions, answers, auth, domain)));
         }
@@ -336,7 +340,12 @@ impl Transfer {
     }
 
     /// Opens the stream `id`: what we send comes from `outgoing`; returns when the server knows it.
-    async fn open(&self, id: &str, outgoing: Option<mpsc::Receiver<Any>>) -> Result<tonic::Streaming<Any>> {
+    async fn open(
+        &self,
+        lease: &Lease,
+        id: &str,
+        outgoing: Option<mpsc::Receiver<Any>>,
+    ) -> Result<tonic::Streaming<Any>> {
         let layer = |status: tonic::Status| Error::from_layer(&status);
         let hello = any::pack(&streaming::StreamInit { id: id.to_owned() });
         let rest = stream::unfold(outgoing, |outgoing| async move {
@@ -350,7 +359,7 @@ impl Transfer {
         let mut incoming = self
             .layer
             .streaming()
-            .stream(messages)
+            .stream(lease.keep(messages))
             .await
             .map_err(layer)?
             .into_inner();
