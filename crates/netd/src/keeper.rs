@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -465,8 +466,12 @@ fn lock(root: &Path) -> Result<Option<(File, bool)>> {
         .write(true)
         .create(true)
         .truncate(false)
+        // Who may read it may lock it, and keep the next start out.
+        .mode(0o600)
         .open(&path);
     let mut file = opened.map_err(failed("open", &path))?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))
+        .map_err(failed("set the mode of", &path))?;
     if !flock::try_exclusive(&file).map_err(failed("lock", &path))? {
         return Ok(None);
     }
