@@ -143,7 +143,7 @@ fn cve_2021_41103_cve_2024_25621_nobody_else_enters_the_directories() {
         assert_ne!(nobody(&format!("ls {path}/")).code, 0, "{path} is listed");
     }
     for path in [
-                &format!("{root}/meta.db"),format!("{root}/meta.db"),
+        &format!("{root}/meta.db"),
         "/run/lighter/containerd/lock",
         &format!("{bundle}/config.json"),
         &format!("{bundle}/task.json"),
