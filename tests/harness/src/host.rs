@@ -219,6 +219,7 @@ impl Drop for Host {
 
 impl Host {
     /// The end of a log, for who reads why a test failed.
+    #[expect(clippy::print_stderr, reason = "that is where a test's words are looked for")]
     fn show(&self, log: &str) {
         let text = std::fs::read_to_string(self.dir.join(log)).unwrap_or_default();
         let lines: Vec<_> = text.lines().rev().take(40).collect();
