@@ -23,6 +23,9 @@ pub struct Peer {
     pid: u32,
 }
 
+/// Where our layer listens, in the root.
+const LAYER: &str = "/run/lighter/containerd.sock";
+
 /// What a peer runs instead of its own runtimes.
 const RUNTIMES: &str = "usr/sbin/runc usr/bin/crun";
 
@@ -93,15 +96,32 @@ impl Peer {
 
     /// Starts our layer, of which every program below is ours too, and gives its socket.
     pub fn layer(&self) -> &'static str {
-        const SOCKET: &str = "/run/lighter/containerd.sock";
+        self.layer_with("")
+    }
+
+    /// Starts our layer with this configuration, and gives its socket.
+    pub fn layer_with(&self, configuration: &str) -> &'static str {
         self.ok(&format!(
-            "mkdir -p /run/lighter; setsid /opt/lighter/lighter-containerd --root /var/lib/store/lighter \
-             --state /run/lighter --address {SOCKET} </dev/null >/run/layer.log 2>&1 &"
+            "mkdir -p /run/lighter; cat >/run/layer.toml <<'END'\n{configuration}\nEND"
+        ));
+        self.layer_restarts();
+        LAYER
+    }
+
+    /// Kills the layer as a crash would.
+    pub fn layer_dies(&self) {
+        self.ok("kill -9 $(pidof lighter-containerd); while pidof lighter-containerd; do sleep 0.01; done >/dev/null");
+    }
+
+    /// Starts the layer again, as it was.
+    pub fn layer_restarts(&self) {
+        self.ok(&format!(
+            "setsid /opt/lighter/lighter-containerd --config /run/layer.toml --root /var/lib/store/lighter \
+             --state /run/lighter --address {LAYER} </dev/null >>/run/layer.log 2>&1 &"
         ));
         eventually("the layer answers", || {
-            (self.sh(&format!("ctr -a {SOCKET} version")).code == 0).then_some(())
+            (self.sh(&format!("ctr -a {LAYER} version")).code == 0).then_some(())
         });
-        SOCKET
     }
 
     /// A shell script in the root; `$P` is the cgroup parent that it is to use.

@@ -2,20 +2,25 @@
 
 use lighter_seams::{Distribution, Peer};
 
-fn walk(distribution: Distribution, import: &str) {
-    let peer = Peer::new(distribution);
-    peer.daemon(
-        "containerd --root /var/lib/store/containerd --state /run/containerd",
-        "ctr version",
-    );
+/// Gives a containerd the image `docker.io/library/busybox:latest`; `command` reads an archive.
+pub(crate) fn import(peer: &Peer, command: &str) {
     // An image from nothing but a root file system: what `docker save` would have written.
     peer.ok(&format!(
         "set -e; mkdir /tmp/i; cd /tmp/i; tar -C /mnt/busybox -cf layer.tar .
         diff=$(sha256sum layer.tar | cut -d' ' -f1)
         echo '{{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":{{\"Env\":[\"PATH=/bin\"],\"Cmd\":[\"sh\"]}},\"rootfs\":{{\"type\":\"layers\",\"diff_ids\":[\"sha256:'$diff'\"]}}}}' >config.json
         echo '[{{\"Config\":\"config.json\",\"RepoTags\":[\"docker.io/library/busybox:latest\"],\"Layers\":[\"layer.tar\"]}}]' >manifest.json
-        tar -c manifest.json config.json layer.tar | {import}"
+        tar -c manifest.json config.json layer.tar | {command}"
     ));
+}
+
+fn walk(distribution: Distribution, import_command: &str) {
+    let peer = Peer::new(distribution);
+    peer.daemon(
+        "containerd --root /var/lib/store/containerd --state /run/containerd",
+        "ctr version",
+    );
+    import(&peer, import_command);
     let image = "docker.io/library/busybox:latest";
     let run =
         |flags: &str, id: &str, rest: &str| format!("ctr run --cgroup $P/{id} {flags} {image} {id} {rest}");

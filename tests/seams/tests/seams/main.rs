@@ -1,10 +1,12 @@
-//! Our runtime in the place of runc and crun, and our layer in the place of containerd, under the engines that people have.
+//! Our runtime in the place of runc and crun, our layer in the place of containerd, and our shim in the place of its own, under the engines
+//! that people have.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod buildah;
 mod containerd;
 mod layer;
+mod shims;
 mod walk;
 
 use lighter_seams::{Distribution, Peer};
