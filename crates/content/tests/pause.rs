@@ -14,8 +14,9 @@ use lighter_stdx::clock::Clock;
 
 /// Half of them are garbage.
 const BLOBS: usize = 10_000;
-/// What one call may wait: 50 ms. Without optimisation all is some times slower.
-const MOST: Duration = Duration::from_millis(if cfg!(debug_assertions) { 150 } else { 50 });
+/// What one call may wait, as a part of the collection: it is no single stop. How long that is, is printed; the time itself depends on
+/// how the test was compiled and on what else the machine does.
+const MOST: f64 = 0.25;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_waits_long_for_a_collection_of_ten_thousand_blobs() {
@@ -33,7 +34,7 @@ async fn nobody_waits_long_for_a_collection_of_ten_thousand_blobs() {
     let kept = content.namespace("moby", Some("kept"));
     let seen = write_blob(&kept, "seen".into(), Labels::new()).await.unwrap();
 
-    let mut worst = Duration::MAX;
+    let mut worst = f64::INFINITY;
     // A machine that does other things too may be slow once.
     for try_ in 0..3 {
         fill(&content, try_).await;
@@ -67,12 +68,13 @@ async fn nobody_waits_long_for_a_collection_of_ten_thousand_blobs() {
             "{} removed",
             collected.removed.len()
         );
-        worst = worst.min(write.max(read));
+        worst = worst.min(write.max(read).div_duration_f64(took));
+        assert!(writes > 100 && reads > 100, "{writes} writes, {reads} reads");
         if worst <= MOST {
             break;
         }
     }
-    assert!(worst <= MOST, "somebody waited for {worst:?}");
+    assert!(worst <= MOST, "somebody waited for {worst} of the collection");
     // What was made meanwhile, and what is counted on, is there.
     let store = content.namespace("moby", None);
     for info in store.list(&[]).await.unwrap() {
