@@ -53,7 +53,7 @@ fn archives_are_handled_as_by_containerd_1() {
     Pair::new(Distribution::Debian12).compare(COMMON);
 }
 
-/// Archives of ours are read by skopeo, Docker and podman, and theirs by us.
+/// Archives of ours are read by skopeo, Docker and podman, and theirs by us. (`--local`: see above.)
 #[test]
 fn archives_go_to_and_come_from_others() {
     let pair = Pair::new(Distribution::Today);
@@ -65,7 +65,7 @@ fn archives_go_to_and_come_from_others() {
     let ctr = "ctr -a /run/lighter/containerd.sock";
     let image = "127.0.0.1:5000/library/busybox:latest";
     peer.ok(&format!(
-        "set -e; cd /tmp; {ctr} images pull --plain-http {image}; {ctr} images export ours.tar {image}
+        "set -e; cd /tmp; {ctr} images pull --plain-http {image}; {ctr} images export --local ours.tar {image}
         skopeo copy oci-archive:ours.tar oci-archive:theirs.tar:example.com/a/b:1
         skopeo copy docker-archive:ours.tar docker-archive:saved.tar:example.com/a/b:2
         docker load -i ours.tar; docker tag {image} c/d:1; docker save -o docker.tar c/d:1 {image}

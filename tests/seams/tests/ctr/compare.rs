@@ -135,6 +135,10 @@ fn plain(text: &str, who: &str) -> String {
         .replace("/var/lib/store/lighter", "ROOT");
     let mut lines = Vec::new();
     for line in without_times(&text).lines() {
+        // The client's own bars, stopped in the middle of a look.
+        if line.contains("failed to get content info") && line.contains("context canceled") {
+            continue;
+        }
         let mut words: Vec<&str> = line.split('\t').collect();
         for word in &mut words {
             if word.ends_with(" ago") || word.contains(" second") || word.contains(" minute") {
