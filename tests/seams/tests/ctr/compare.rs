@@ -135,8 +135,8 @@ fn plain(text: &str, who: &str) -> String {
         .replace("/var/lib/store/lighter", "ROOT");
     let mut lines = Vec::new();
     for line in without_times(&text).lines() {
-        // The client's own bars, stopped in the middle of a look.
-        if line.contains("failed to get content info") && line.contains("context canceled") {
+        // The client's own bars, stopped in the middle of a look (`active check failed`, `failed to get content info`).
+        if line.contains("level=error") && line.contains("context canceled") {
             continue;
         }
         let mut words: Vec<&str> = line.split('\t').collect();
