@@ -1,7 +1,7 @@
 //! Trees that are compared: plain directories, or overlayfs layers seen as one tree without a mount.
 
 use std::collections::BTreeSet;
-use std::ffi::{CStr, OsStr, OsString};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use lighter_stdx::xattr;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
@@ -231,23 +232,16 @@ impl Node {
         let path = Path::new("/proc/self/fd")
             .join(self.dir.as_raw_fd().to_string())
             .join(&self.name);
-        let list = match grown(|buffer| rustix::fs::llistxattr(&path, buffer)) {
-            Ok(list) => list,
-            Err(Errno::NOTSUP) => return Ok(Vec::new()),
-            Err(errno) => return Err(errno),
-        };
+        let list = xattr::list(|buffer| rustix::fs::llistxattr(&path, buffer))?;
         let mut found = Vec::new();
-        for name in list.split_inclusive(|byte| *byte == 0) {
-            let Ok(name) = CStr::from_bytes_with_nul(name) else {
-                continue;
-            };
+        for name in xattr::names(&list) {
             if name.to_bytes().ends_with(b".overlay.metacopy") {
                 return Err(INDIRECT);
             }
             if !belongs(name.to_bytes()) {
                 continue;
             }
-            match grown(|buffer| rustix::fs::lgetxattr(&path, name, buffer)) {
+            match xattr::read(|buffer| rustix::fs::lgetxattr(&path, name, buffer)) {
                 Ok(value) => found.push((OsStr::from_bytes(name.to_bytes()).to_owned(), value)),
                 Err(Errno::NODATA) => {}
                 Err(errno) => return Err(errno),
@@ -276,22 +270,6 @@ pub(crate) fn belongs(name: &[u8]) -> bool {
         b"system.posix_acl_default",
     ];
     others.contains(&name)
-}
-
-/// The answer of a call that tells by `ERANGE` that the buffer is too small.
-fn grown(mut call: impl FnMut(&mut [u8]) -> Result<usize>) -> Result<Vec<u8>> {
-    let mut buffer = vec![0; 256];
-    loop {
-        match call(&mut buffer) {
-            Ok(length) => {
-                buffer.truncate(length);
-                return Ok(buffer);
-            }
-            // The kernel's limit is 64 KiB.
-            Err(Errno::RANGE) if buffer.len() < 1 << 17 => buffer.resize(buffer.len() * 4, 0),
-            Err(errno) => return Err(errno),
-        }
-    }
 }
 
 /// Whether two nodes differ in nothing that a layer tells, links between names left aside.

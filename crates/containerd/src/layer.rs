@@ -1,7 +1,7 @@
 //! The whole of the layer: what its services work on.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -285,16 +285,7 @@ fn make_private(path: &Path) -> Result<()> {
 }
 
 fn lock(path: &Path) -> Result<File> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        // Who may read it may lock it, and keep the next start out.
-        .mode(0o600)
-        .open(path)
-        .map_err(io("open", path))?;
-    file.set_permissions(fs::Permissions::from_mode(0o600))
-        .map_err(io("set the mode of", path))?;
+    let file = lighter_sys::flock::open(path).map_err(io("open", path))?;
     match lighter_sys::flock::try_exclusive(&file).map_err(io("lock", path))? {
         true => Ok(file),
         false => Err(Error::Precondition(format!(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use lighter_meta::{Db, Durability};
@@ -126,20 +126,9 @@ fn fault(path: &Path, digest: &Digest, size: u64) -> Option<Fault> {
     if length != size {
         return Some(Fault::Size(length, size));
     }
-    match hash(path, digest) {
+    match File::open(path).and_then(|file| digest.algorithm().digest(file)) {
         Ok(actual) if actual == *digest => None,
         Ok(actual) => Some(Fault::Bytes(actual)),
         Err(error) => Some(Fault::Unreadable(error)),
-    }
-}
-
-fn hash(path: &Path, digest: &Digest) -> std::io::Result<Digest> {
-    let (mut file, mut hasher) = (File::open(path)?, digest.algorithm().hasher());
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finish()),
-            length => hasher.update(&buffer[..length]),
-        }
     }
 }

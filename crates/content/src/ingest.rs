@@ -247,10 +247,7 @@ pub(crate) fn is_done(dir: &Path) -> bool {
 
 /// Removes the ingest in `dir`.
 pub(crate) fn remove(dir: &Path) -> Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(io("remove", dir)(error)),
-        _ => Ok(()),
-    }
+    lighter_stdx::tree::remove(dir).map_err(io("remove", dir))
 }
 
 /// What was begun must be what is asked for now; what was not known then may be told now.

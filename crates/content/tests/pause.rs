@@ -18,17 +18,39 @@ const BLOBS: usize = 10_000;
 /// how the test was compiled and on what else the machine does.
 const MOST: f64 = 0.25;
 
+struct Stores {
+    content: LocalContent,
+    collector: Collector,
+    leases: Leases,
+    _dir: tempfile::TempDir,
+}
+
+impl Stores {
+    fn new() -> Stores {
+        // In memory: what a disk makes a writer wait for is not the collection.
+        let dir = tempfile::tempdir_in("/dev/shm")
+            .or_else(|_| tempfile::tempdir())
+            .unwrap();
+        let db = Db::open(&dir.path().join("meta.db"), 1).unwrap();
+        let clock = Clock::system();
+        let (content, _) = LocalContent::open(&dir.path().join("content"), &db, &clock).unwrap();
+        Stores {
+            collector: Collector::new(&db, &clock, vec![Arc::new(content.clone()) as _], Vec::new()),
+            leases: Leases::new(&db, &clock, "moby"),
+            content,
+            _dir: dir,
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_waits_long_for_a_collection_of_ten_thousand_blobs() {
-    // In memory: what a disk makes a writer wait for is not the collection.
-    let dir = tempfile::tempdir_in("/dev/shm")
-        .or_else(|_| tempfile::tempdir())
-        .unwrap();
-    let db = Db::open(&dir.path().join("meta.db"), 1).unwrap();
-    let clock = Clock::system();
-    let (content, _) = LocalContent::open(&dir.path().join("content"), &db, &clock).unwrap();
-    let collector = Collector::new(&db, &clock, vec![Arc::new(content.clone()) as _], Vec::new());
-    let leases = Leases::new(&db, &clock, "moby");
+    let Stores {
+        content,
+        collector,
+        leases,
+        _dir,
+    } = Stores::new();
     leases.create("kept", Labels::new()).await.unwrap();
     leases.create("work", Labels::new()).await.unwrap();
     let kept = content.namespace("moby", Some("kept"));
@@ -157,14 +179,12 @@ const IMAGES: usize = 1_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_wanted_again_while_it_is_collected_is_whole_or_gone() {
-    let dir = tempfile::tempdir_in("/dev/shm")
-        .or_else(|_| tempfile::tempdir())
-        .unwrap();
-    let db = Db::open(&dir.path().join("meta.db"), 1).unwrap();
-    let clock = Clock::system();
-    let (content, _) = LocalContent::open(&dir.path().join("content"), &db, &clock).unwrap();
-    let collector = Collector::new(&db, &clock, vec![Arc::new(content.clone()) as _], Vec::new());
-    let leases = Leases::new(&db, &clock, "moby");
+    let Stores {
+        content,
+        collector,
+        leases,
+        _dir,
+    } = Stores::new();
     leases.create("wanted", Labels::new()).await.unwrap();
     let store = content.namespace("moby", None);
     let mut images = Vec::new();

@@ -18,8 +18,8 @@ mod spec;
 mod supervise;
 pub mod system;
 
-use std::fs::{File, Permissions};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::File;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -139,16 +139,7 @@ fn make_dir(path: &Path, mode: u32) -> Result<()> {
 
 fn lock(path: &Path) -> Result<File> {
     let failed = |error: std::io::Error| Error::system(format!("lock {}", path.display())).with_source(error);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        // Who may read it may lock it, and keep the next start out.
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
-    file.set_permissions(Permissions::from_mode(0o600))
-        .map_err(failed)?;
+    let file = lighter_sys::flock::open(path).map_err(failed)?;
     match lighter_sys::flock::try_exclusive(&file).map_err(failed)? {
         true => Ok(file),
         false => Err(Error::conflict(format!(

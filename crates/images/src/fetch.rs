@@ -1,6 +1,5 @@
 //! One blob from the registry into the content store.
 
-use std::io::Read as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -69,23 +68,12 @@ async fn is_sound(content: &dyn ContentStore, digest: &Digest) -> Result<bool> {
         Err(error) if error.kind() == Kind::NotFound => return Ok(false),
         other => other?,
     };
-    let (mut source, mut hasher) = (reader.into_read(), digest.algorithm().hasher());
-    let hash = move || {
-        let mut buffer = vec![0; 256 << 10];
-        loop {
-            match source.read(&mut buffer) {
-                Ok(0) => return Some(hasher.finish()),
-                Ok(length) => hasher.update(&buffer[..length]),
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                // What cannot be read is no better than what is wrong.
-                Err(_) => return None,
-            }
-        }
-    };
-    let actual = tokio::task::spawn_blocking(hash)
+    let (source, algorithm) = (reader.into_read(), digest.algorithm());
+    let actual = tokio::task::spawn_blocking(move || algorithm.digest(source))
         .await
         .map_err(|_| Error::Panicked)?;
-    Ok(actual.as_ref() == Some(digest))
+    // What cannot be read is no better than what is wrong.
+    Ok(actual.is_ok_and(|actual| actual == *digest))
 }
 
 /// Whether what came before `error` may be of use to the next try: only the way to the registry failed.

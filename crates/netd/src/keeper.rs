@@ -1,10 +1,9 @@
 //! The keeper: holds every listening socket, applies the desired state, keeps a worker running. One thread, no runtime.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -461,17 +460,7 @@ fn lock(root: &Path) -> Result<Option<(File, bool)>> {
     };
     fs::create_dir_all(root).map_err(failed("create", root))?;
     let path = root.join(LOCK);
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        // Who may read it may lock it, and keep the next start out.
-        .mode(0o600)
-        .open(&path);
-    let mut file = opened.map_err(failed("open", &path))?;
-    file.set_permissions(fs::Permissions::from_mode(0o600))
-        .map_err(failed("set the mode of", &path))?;
+    let mut file = flock::open(&path).map_err(failed("open", &path))?;
     if !flock::try_exclusive(&file).map_err(failed("lock", &path))? {
         return Ok(None);
     }

@@ -1,6 +1,7 @@
 //! Content digests: `sha256:<hex>`.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -68,6 +69,19 @@ impl Algorithm {
             Algorithm::Sha256 => Hasher::Sha256(sha2::Sha256::new()),
             Algorithm::Sha384 => Hasher::Sha384(sha2::Sha384::new()),
             Algorithm::Sha512 => Hasher::Sha512(sha2::Sha512::new()),
+        }
+    }
+
+    /// The digest of all that `source` gives. Blocks.
+    pub fn digest(self, mut source: impl Read) -> io::Result<Digest> {
+        let (mut hasher, mut buffer) = (self.hasher(), vec![0; 256 << 10]);
+        loop {
+            match source.read(&mut buffer) {
+                Ok(0) => return Ok(hasher.finish()),
+                Ok(length) => hasher.update(&buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 }

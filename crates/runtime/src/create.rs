@@ -242,14 +242,15 @@ impl<'a> Made<'a> {
         record.inherited = inherited;
         record.no_new_keyring = options.no_new_keyring;
         record.host_view = host_view;
-        let mut agent = match &linux.seccomp {
-            // Compiled to know whether it has to do with an agent, who must be there before anything is made.
-            Some(profile) if !profile.listener_path.is_empty() => {
-                let filter = lighter_seccomp::compile(profile).map_err(Error::Seccomp)?;
-                self.agent(options, profile, &filter, &mut record)?
-            }
-            _ => None,
-        };
+        let (mut compiled, mut agent) = (None, None);
+        if let Some(profile) = &linux.seccomp
+            && !profile.listener_path.is_empty()
+        {
+            // To know whether it has to do with an agent, who must be there before anything is made.
+            let filter = lighter_seccomp::compile(profile).map_err(Error::Seccomp)?;
+            agent = self.agent(options, profile, &filter, &mut record)?;
+            compiled = Some(filter);
+        }
         // What can be done beside the child, that makes namespaces meanwhile, is done after the fork: on v1 the group and all that
         // comes before it. On v2 the child is born into its group, and what it does to the mounts of others must be known before.
         let ahead = version == Version::V2 || host_view.is_some();
@@ -365,7 +366,10 @@ impl<'a> Made<'a> {
         ours.go_into(&shown, &borrowed)?;
         lighter_sys::descriptors::close_all(joins);
         if let Some(profile) = &linux.seccomp {
-            let filter = lighter_seccomp::compile(profile).map_err(Error::Seccomp)?;
+            let filter = match compiled {
+                Some(filter) => filter,
+                None => lighter_seccomp::compile(profile).map_err(Error::Seccomp)?,
+            };
             if agent.is_none() {
                 agent = self.agent(options, profile, &filter, &mut record)?;
             }

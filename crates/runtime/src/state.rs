@@ -234,10 +234,7 @@ impl Home {
         ) {
             return Ok(());
         }
-        match fs::remove_dir_all(&self.dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).on("remove", &self.dir),
-            _ => Ok(()),
-        }
+        lighter_stdx::tree::remove(&self.dir).on("remove", &self.dir)
     }
 }
 

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use lighter_stdx::xattr;
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, Uid, XattrFlags,
 };
@@ -228,9 +229,9 @@ fn finish(from: BorrowedFd<'_>, to: &OwnedFd, stat: &Stat) -> Step {
         Some(Uid::from_raw(stat.st_uid)),
         Some(Gid::from_raw(stat.st_gid)),
     )?;
-    let names = grown(|buffer| rustix::fs::flistxattr(from, buffer))?;
-    for name in each(&names) {
-        let value = grown(|buffer| rustix::fs::fgetxattr(from, name, buffer))?;
+    let names = xattr::list(|buffer| rustix::fs::flistxattr(from, buffer))?;
+    for name in xattr::names(&names) {
+        let value = xattr::read(|buffer| rustix::fs::fgetxattr(from, name, buffer))?;
         rustix::fs::fsetxattr(to, name, &value, XattrFlags::empty())?;
     }
     rustix::fs::fchmod(to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
@@ -248,9 +249,9 @@ fn finish_named(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, stat: &St
         CString::new(path).map_err(|_| Errno::INVAL)
     };
     let (from, target) = (path(from)?, path(to)?);
-    let names = grown(|buffer| rustix::fs::llistxattr(&from, buffer))?;
-    for name in each(&names) {
-        let value = grown(|buffer| rustix::fs::lgetxattr(&from, name, buffer))?;
+    let names = xattr::list(|buffer| rustix::fs::llistxattr(&from, buffer))?;
+    for name in xattr::names(&names) {
+        let value = xattr::read(|buffer| rustix::fs::lgetxattr(&from, name, buffer))?;
         rustix::fs::lsetxattr(&target, name, &value, XattrFlags::empty())?;
     }
     // A link has no mode of its own.
@@ -263,28 +264,6 @@ fn finish_named(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, stat: &St
         )?;
     }
     rustix::fs::utimensat(to, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)
-}
-
-/// The names in a list of attributes.
-fn each(list: &[u8]) -> impl Iterator<Item = &CStr> {
-    list.split_inclusive(|byte| *byte == 0)
-        .filter_map(|name| CStr::from_bytes_with_nul(name).ok())
-}
-
-/// What `call` gives, in a buffer that is large enough; nothing where there are no attributes.
-fn grown(call: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
-    let mut buffer = vec![0; 256];
-    loop {
-        match call(&mut buffer) {
-            Ok(length) => {
-                buffer.truncate(length);
-                return Ok(buffer);
-            }
-            Err(Errno::RANGE) if buffer.len() < 1 << 20 => buffer.resize(buffer.len() * 8, 0),
-            Err(Errno::NOTSUP) => return Ok(Vec::new()),
-            Err(errno) => return Err(errno),
-        }
-    }
 }
 
 fn times(stat: &Stat) -> Timestamps {

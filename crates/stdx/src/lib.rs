@@ -7,4 +7,6 @@ pub mod clock;
 pub mod error;
 pub mod failpoint;
 pub mod kind;
+pub mod tree;
 pub mod unix_socket;
+pub mod xattr;

@@ -1,9 +1,27 @@
 //! Whole-file locks that die with their holder's last descriptor. `flock(2)`.
 
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
 
 use rustix::fs::FlockOperation;
+
+/// Opens the file of a daemon's lock, made if absent. It is its owner's alone: who may read it may lock it, and keep the next start out.
+pub fn open(path: &Path) -> io::Result<File> {
+    const OWN: u32 = 0o600;
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(OWN)
+        .open(path)?;
+    // One that an earlier version made.
+    file.set_permissions(Permissions::from_mode(OWN))?;
+    Ok(file)
+}
 
 /// Takes the exclusive lock, waiting for it.
 pub fn exclusive(fd: impl AsFd) -> io::Result<()> {

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{BufReader, ErrorKind};
+use std::io::BufReader;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use lighter_archive::{DiffOptions, Options, Reader, Tree, Whiteouts};
 use lighter_meta::{Db, Read as _};
 use lighter_oci::{Digest, Document, ImageConfig, Manifest, chain_ids};
+use lighter_stdx::tree;
 use rustix::fs::{CWD, RenameFlags};
 
 use crate::diff::LIMIT;
@@ -118,7 +119,7 @@ impl Scratch {
 
     /// Unpacks `layer` on what is `below`. `None`: it is not what its image says, and so tells nothing of a snapshot.
     pub(super) fn unpack(&self, layer: &Layer, below: &[PathBuf]) -> Result<Option<PathBuf>> {
-        clear(&self.0)?;
+        tree::remove(&self.0).map_err(io("remove", &self.0))?;
         let fresh = self.0.join("fs");
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
@@ -154,14 +155,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         // What stays goes at the next start.
-        let _ = clear(&self.0);
-    }
-}
-
-fn clear(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(io("remove", path)(error)),
-        _ => Ok(()),
+        let _ = tree::remove(&self.0);
     }
 }
 

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lighter_shim_api::Message;
+use lighter_shim_api::service::SANDBOX;
+use lighter_shim_api::{Message, sandbox as wire};
 use lighter_snapshots::Mount;
 use prost_types::Any;
 
-use super::messages::{self as wire, SERVICE};
 use super::{CONTROLLER, Sandbox, Sandboxes};
 use crate::config::Config;
 use crate::event_types::{Event, SandboxCreate, SandboxExit, SandboxStart};
@@ -224,7 +224,7 @@ impl Controller {
                 netns_path: create.netns,
                 annotations: create.annotations.into_iter().collect(),
             };
-            let answer: Result<()> = shim.call_service(SERVICE, "CreateSandbox", &request, None).await;
+            let answer: Result<()> = shim.call_service(SANDBOX, "CreateSandbox", &request, None).await;
             answer.map_err(|error| error.about(&format!("create sandbox {id}")))?;
             Ok((bootstrap, shim))
         };
@@ -451,7 +451,7 @@ impl Running {
         request: &Q,
         timeout: Option<Duration>,
     ) -> Result<A> {
-        self.shim.call_service(SERVICE, method, request, timeout).await
+        self.shim.call_service(SANDBOX, method, request, timeout).await
     }
 }
 

@@ -3,7 +3,6 @@
 //! Source: containerd's services.sandbox.v1; a record is what an instance is made from, and has no state.
 
 mod controller;
-mod messages;
 
 use std::collections::BTreeMap;
 

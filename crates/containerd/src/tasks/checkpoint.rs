@@ -1,17 +1,17 @@
 //! Checkpoints of tasks as content, and tasks that come back from one.
 
-use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
 use lighter_archive::{Options, Whiteouts};
-use lighter_content::{Error as ContentError, Labels, ReadAt, WriterOptions};
-use lighter_oci::{Algorithm, Descriptor, Digest};
+use lighter_content::{Labels, ReadAt, write_blob};
+use lighter_oci::Descriptor;
 use lighter_shim_api::Message;
 use lighter_shim_api::runc_options::{self, CheckpointOptions};
 use lighter_shim_api::service::{RUNC_OPTIONS, is_type};
 use lighter_shim_api::task as wire;
 use lighter_snapshots::Mount;
+use lighter_stdx::tree;
 use prost_types::Any;
 
 use super::{Bundle, Tasks, blocking, detached};
@@ -37,35 +37,6 @@ pub enum Images {
 }
 
 impl Images {
-    /// What the options of a new task name, or its checkpoint.
-    async fn of(
-        layer: &Layer,
-        namespace: &str,
-        options: Option<&Any>,
-        checkpoint: Option<&Descriptor>,
-    ) -> Result<Option<Images>> {
-        let options = options.filter(|options| is_type(&options.type_url, RUNC_OPTIONS));
-        let named = match options {
-            Some(options) => decode::<runc_options::Options>(options)?.criu_image_path,
-            None => String::new(),
-        };
-        if !named.is_empty() {
-            return Ok(Some(Images::Directory(named)));
-        }
-        let Some(checkpoint) = checkpoint else {
-            return Ok(None);
-        };
-        if checkpoint.media_type != CHECKPOINT {
-            return Err(Error::Answer {
-                kind: Kind::Unknown,
-                message: format!("unsupported checkpoint type {:?}", checkpoint.media_type),
-            });
-        }
-        let content = layer.content(namespace, None);
-        let archive = content.reader_at(&checkpoint.digest).await?;
-        Ok(Some(Images::Archive(archive)))
-    }
-
     /// The directory that the shim is told.
     pub(super) async fn into_directory(self, bundle: &Bundle) -> Result<String> {
         let archive = match self {
@@ -99,7 +70,26 @@ impl Layer {
         options: Option<&Any>,
         checkpoint: Option<&Descriptor>,
     ) -> Result<Option<Images>> {
-        Images::of(self, namespace, options, checkpoint).await
+        let options = options.filter(|options| is_type(&options.type_url, RUNC_OPTIONS));
+        let named = match options {
+            Some(options) => decode::<runc_options::Options>(options)?.criu_image_path,
+            None => String::new(),
+        };
+        if !named.is_empty() {
+            return Ok(Some(Images::Directory(named)));
+        }
+        let Some(checkpoint) = checkpoint else {
+            return Ok(None);
+        };
+        if checkpoint.media_type != CHECKPOINT {
+            return Err(Error::Answer {
+                kind: Kind::Unknown,
+                message: format!("unsupported checkpoint type {:?}", checkpoint.media_type),
+            });
+        }
+        let content = self.content(namespace, None);
+        let archive = content.reader_at(&checkpoint.digest).await?;
+        Ok(Some(Images::Archive(archive)))
     }
 
     /// Checkpoints a running task (containerd's `CheckpointOptions`). Gives the descriptors of the images and of the container's
@@ -143,7 +133,7 @@ impl Layer {
                 Ok(vec![images, spec])
             };
             let made = made.await;
-            if let Err(error) = remove(&path) {
+            if let Err(error) = tree::remove(&path) {
                 tracing::warn!(path = %path.display(), %error, "images of a checkpoint stay until their task is deleted");
             }
             made
@@ -170,24 +160,8 @@ impl Layer {
 
     async fn keep_spec(&self, namespace: &str, lease: Option<&str>, spec: Vec<u8>) -> Result<Descriptor> {
         let size = spec.len() as u64;
-        let mut hasher = Algorithm::Sha256.hasher();
-        hasher.update(&spec);
-        let digest: Digest = hasher.finish();
-        let options = WriterOptions {
-            name: format!("checkpoint-spec-{digest}"),
-            total: size,
-            expected: Some(digest.clone()),
-        };
-        let kept = async {
-            let mut writer = self.content(namespace, lease).writer(options).await?;
-            writer.truncate(0).await?;
-            writer.write(Bytes::from(spec)).await?;
-            writer.commit(size, Some(&digest), Labels::default()).await
-        };
-        match kept.await {
-            Ok(_) | Err(ContentError::ContentExists(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
+        let content = self.content(namespace, lease);
+        let digest = write_blob(&*content, Bytes::from(spec), Labels::default()).await?;
         Ok(Descriptor::new(CHECKPOINT_CONFIG.to_owned(), digest, size))
     }
 }
@@ -197,7 +171,7 @@ impl Tasks {
     fn images_directory(&self, namespace: &str, id: &str) -> Result<std::path::PathBuf> {
         let path = self.get(namespace, id)?.bundle.path.join("images");
         // What a death left.
-        remove(&path).map_err(failed("remove", &path))?;
+        tree::remove(&path).map_err(failed("remove", &path))?;
         std::fs::create_dir(&path).map_err(failed("create directory", &path))?;
         Ok(path)
     }
@@ -209,13 +183,6 @@ impl Tasks {
             options,
         };
         self.ask(namespace, id, "Checkpoint", &request).await
-    }
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 
